@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/opensesame-kms/opensesame/internal/app"
+	"github.com/opensesame-kms/opensesame/internal/config"
+	"github.com/opensesame-kms/opensesame/internal/sample"
+)
+
+type devCommand struct {
+	Listen    string   `help:"Address of the HTTPS listener; port 0 takes a free port." default:"127.0.0.1:8443"`
+	HTTP      string   `name:"http" placeholder:"ADDR" help:"Add a plain-HTTP listener on this loopback address, for clients that need one."`
+	Data      string   `placeholder:"DIR" help:"Keep the data in this folder; without it they end with the server."`
+	Region    string   `help:"Region to serve (${default_region} if nothing is given)."`
+	AccountID string   `name:"account-id" placeholder:"ID" help:"Id of the sample account, 16 digits."`
+	TLSNames  []string `name:"tls-name" placeholder:"NAME" help:"Further name or address that the certificate is valid for; may be repeated."`
+	EnvFile   string   `name:"env-file" placeholder:"FILE" help:"Write what to export to this file (mode 0600) once the server is ready."`
+	LogLevel  string   `help:"Least level of the server's log on standard error: ${enum}." enum:"debug,info,warn,error" default:"warn"`
+}
+
+func (c *devCommand) Run(ctx context.Context, w io.Writer) (err error) {
+	began := time.Now()
+	if c.AccountID != "" {
+		if err := sample.CheckAccountID(c.AccountID); err != nil {
+			return err
+		}
+	}
+	data := c.Data
+	if data == "" {
+		if data, err = os.MkdirTemp("", "sesame-dev-"); err != nil {
+			return err
+		}
+		defer func() { err = firstError(err, os.RemoveAll(data)) }()
+	}
+	a, err := app.Start(ctx, config.Config{
+		DataDir: data, Region: c.Region, Listen: c.Listen, HTTP: c.HTTP, TLSNames: c.TLSNames,
+	}, app.Options{Logger: c.logger()})
+	if err != nil {
+		return err
+	}
+	defer func() { err = firstError(err, a.Close(context.WithoutCancel(ctx))) }()
+	s, steps, err := c.prepare(ctx, a, data)
+	if err != nil {
+		return err
+	}
+	env := environment(a, s)
+	if c.EnvFile != "" {
+		if err := app.WriteFile(c.EnvFile, []byte(env.file()), 0o600); err != nil {
+			return fmt.Errorf("write the env file: %w", err)
+		}
+	}
+	if err := report(w, a, s, steps, env, time.Since(began), c.EnvFile); err != nil {
+		return err
+	}
+	if err := a.Wait(ctx); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(w, "\nStopping.")
+	return err
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prepare fills the sample account and does the main job, through the front
+// door.
+func (c *devCommand) prepare(ctx context.Context, a *app.App, data string) (*sample.Sample, []sample.Step, error) {
+	id, secret, err := a.Operator()
+	if err != nil {
+		return nil, nil, fmt.Errorf("operator's credential: %w", err)
+	}
+	s, err := sample.Prepare(ctx, sample.Config{
+		Endpoint: a.LoopbackURL(), CAPEM: a.CAPEM(), Region: a.Region(), AccountID: c.AccountID,
+		Operator: sample.Credential{ID: id, Secret: secret}, File: filepath.Join(data, "dev.json"), Write: app.WriteFile,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	steps, err := s.MainJob(ctx)
+	return s, steps, err
+}
+
+func (c *devCommand) logger() *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.LogLevel)) // one of the enum
+	return slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+}

@@ -1,0 +1,93 @@
+// Command sesame is OpenSesame: the server, and the commands of those who run
+// and use it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/opensesame-kms/opensesame/internal/client"
+	"github.com/opensesame-kms/opensesame/internal/config"
+)
+
+// commands is the command line. Flags are for what differs from one start to
+// the next; their environment variables are in the help.
+type commands struct {
+	Dev     devCommand     `cmd:"" help:"Start a throw-away server with a sample account, products and a secret."`
+	Secret  secretCommands `cmd:"" help:"Look at and read secrets."`
+	Product productCmds    `cmd:"" help:"The registry of products (operator)."`
+	Account accountCmds    `cmd:"" help:"Accounts (operator)."`
+	Call    callCommand    `cmd:"" help:"Call any operation of the API."`
+	Version versionCommand `cmd:"" help:"Print the version."`
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// exit carries kong's wish to end the program (after --help) out of its parser.
+type exit int
+
+// run is the program: its arguments in, its exit status out.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (status int) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case exit:
+			status = int(r)
+		default:
+			panic(r)
+		}
+	}()
+	var c commands
+	parser, err := kong.New(&c,
+		kong.Name("sesame"), kong.Description("OpenSesame: a key management service and secrets manager that speaks the API of Alibaba Cloud KMS."),
+		kong.Writers(stdout, stderr), kong.UsageOnError(), kong.Exit(func(code int) { panic(exit(code)) }),
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.BindTo(stdout, (*io.Writer)(nil)),
+		kong.Vars{"default_region": config.DefaultRegion},
+	)
+	if err != nil {
+		panic(err) // a mistake in the declarations above
+	}
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		_, _ = fmt.Fprintln(stderr, "sesame:", err)
+		return 2
+	}
+	if err := parsed.Run(); err != nil {
+		complain(stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// complain prints an error for a person: what happened, and what may help.
+func complain(w io.Writer, err error) {
+	_, _ = fmt.Fprintln(w, "sesame:", err)
+	var e *client.Error
+	if !errors.As(err, &e) {
+		return
+	}
+	switch e.Code {
+	case "InvalidAccessKeyId.NotFound", "SignatureDoesNotMatch":
+		_, _ = fmt.Fprintln(w, "hint: check SESAME_ACCESS_KEY_ID and SESAME_ACCESS_KEY_SECRET; `sesame dev` prints them, and a server that was started anew has new ones")
+	case "InvalidTimeStamp.Expired":
+		_, _ = fmt.Fprintln(w, "hint: the clocks of this machine and the server differ by more than 15 minutes")
+	}
+}
+
+type versionCommand struct{}
+
+func (versionCommand) Run(stdout io.Writer) error {
+	_, err := fmt.Fprintln(stdout, "sesame", version())
+	return err
+}

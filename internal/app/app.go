@@ -1,0 +1,355 @@
+// Package app puts a server together: it is the only package that knows all
+// others. Start opens things from the inside out, Close ends them in reverse.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/opensesame-kms/opensesame/internal/audit"
+	"github.com/opensesame-kms/opensesame/internal/audit/record"
+	"github.com/opensesame-kms/opensesame/internal/clock"
+	"github.com/opensesame-kms/opensesame/internal/config"
+	"github.com/opensesame-kms/opensesame/internal/etcdnode"
+	"github.com/opensesame-kms/opensesame/internal/gateway"
+	"github.com/opensesame-kms/opensesame/internal/identity"
+	"github.com/opensesame-kms/opensesame/internal/keyring"
+	"github.com/opensesame-kms/opensesame/internal/product"
+	"github.com/opensesame-kms/opensesame/internal/ram"
+	"github.com/opensesame-kms/opensesame/internal/rpc"
+	"github.com/opensesame-kms/opensesame/internal/seal"
+	"github.com/opensesame-kms/opensesame/internal/secrets"
+	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/sts"
+)
+
+// Options are what a test or a command gives beside the config.
+type Options struct {
+	// Logger takes the server's log. Nil: nothing is logged.
+	Logger *slog.Logger
+	// Clock is the time that the server goes by. Nil: the real one.
+	Clock clock.Clock
+	// AuditFS is the file system of the audit log. Nil: the operating system's.
+	AuditFS audit.FS
+}
+
+// App is a running server.
+type App struct {
+	cfg   config.Config
+	opt   Options
+	log   *slog.Logger
+	clock clock.Clock
+
+	keys     *seal.Keys
+	ring     *keyring.Ring
+	node     *etcdnode.Node
+	store    *store.Store
+	auditLog *audit.Log
+	refusals *audit.Refusals
+	ca       *gateway.CA
+	gateway  *gateway.Server
+
+	https, http *listener
+
+	tasks sync.WaitGroup // the background goroutines
+
+	fatal chan error
+	// closers undo what was opened, in reverse.
+	closers []func(context.Context) error
+}
+
+// Folders and files within the data folder.
+const (
+	sealDir      = "keys"
+	auditDir     = "audit"
+	etcdDir      = "etcd"
+	operatorFile = "operator.json"
+)
+
+// Start opens the data folder, makes what a first start has to make, and
+// serves. It returns once requests are answered. On an error nothing is left
+// running.
+func Start(ctx context.Context, cfg config.Config, opt Options) (_ *App, err error) {
+	if err := cfg.Complete(); err != nil {
+		return nil, err
+	}
+	a := &App{cfg: cfg, opt: opt, log: opt.Logger, clock: opt.Clock, fatal: make(chan error, 1)}
+	if a.log == nil {
+		a.log = slog.New(slog.DiscardHandler)
+	}
+	if a.clock == nil {
+		a.clock = clock.Real{}
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Close(context.WithoutCancel(ctx)))
+		}
+	}()
+	for _, step := range []func(context.Context) error{
+		a.openKeys, a.startEtcd, a.openStore, a.bootstrap, a.openAudit, a.buildGateway, a.startTasks, a.listen,
+	} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+// onClose remembers how to undo a step.
+func (a *App) onClose(f func(context.Context) error) { a.closers = append(a.closers, f) }
+
+// openKeys opens the root key, or makes it if there is no data yet.
+func (a *App) openKeys(context.Context) (err error) {
+	if err := os.MkdirAll(a.cfg.DataDir, 0o700); err != nil {
+		return fmt.Errorf("data folder: %w", err)
+	}
+	dir := filepath.Join(a.cfg.DataDir, sealDir)
+	_, dataErr := os.Stat(filepath.Join(a.cfg.DataDir, etcdDir))
+	if !seal.Exists(dir) && dataErr != nil {
+		if a.keys, err = seal.Create(dir); err != nil {
+			return fmt.Errorf("make the root key: %w", err)
+		}
+	} else if a.keys, err = seal.Open(dir); err != nil {
+		return err
+	}
+	a.ring = keyring.New(a.keys.Epoch(), a.keys.Older()...)
+	return nil
+}
+
+func (a *App) startEtcd(ctx context.Context) (err error) {
+	a.node, err = etcdnode.Start(ctx, etcdnode.Config{
+		Dir: a.cfg.DataDir, Logger: a.log, FastTicks: a.cfg.FastElection,
+	})
+	if err != nil {
+		return err
+	}
+	a.onClose(func(context.Context) error { return a.node.Close() })
+	return nil
+}
+
+func (a *App) openStore(ctx context.Context) (err error) {
+	meta, err := store.ReadMeta(ctx, a.node.Client())
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		if a.cfg.Region == "" {
+			a.cfg.Region = config.DefaultRegion
+		}
+	case err != nil:
+		return err
+	case a.cfg.Region != "" && a.cfg.Region != meta.Region:
+		return fmt.Errorf("the data in %s is of the region %s, not %s: a server serves one region", a.cfg.DataDir, meta.Region, a.cfg.Region)
+	default:
+		a.cfg.Region = meta.Region
+	}
+	a.store, err = store.Open(ctx, store.Config{
+		Client: a.node.Client(), MAC: a.ring, Keyring: a.ring.Load, KeyringRemoved: a.ring.Remove,
+		SingleVoter: a.node.SingleVoter, ForceSharedCheck: a.cfg.ForceSharedCheck,
+		ReadTimeout: a.cfg.ReadTimeout, WriteTimeout: a.cfg.WriteTimeout, Node: a.cfg.Node, Logger: a.log,
+	})
+	if err != nil {
+		return err
+	}
+	a.onClose(func(context.Context) error { return a.store.Close() })
+	return nil
+}
+
+func (a *App) openAudit(context.Context) error {
+	log, recovery, err := audit.Open(audit.Config{
+		Dir: filepath.Join(a.cfg.DataDir, auditDir), LateAfter: a.cfg.AuditLateAfter,
+		FS: a.opt.AuditFS, Logger: a.log, Clock: a.clock, Withheld: a.withheld,
+	})
+	if err != nil {
+		return err
+	}
+	a.auditLog = log
+	a.onClose(log.Close)
+	if recovery.Repaired {
+		a.log.Warn("the end of the audit log was repaired", "segment", recovery.Segment, "offset", recovery.Offset,
+			"bytes", recovery.Bytes, "saved", recovery.Saved, "damaged", recovery.Damaged)
+	}
+	a.refusals = audit.NewRefusals(a.recordRefusals)
+	a.onClose(func(context.Context) error { a.refusals.Close(); return nil })
+	return nil
+}
+
+// withheld makes the record that follows one whose answer was withheld.
+func (a *App) withheld(payload []byte, index uint64) []byte {
+	r, err := record.Unmarshal(payload)
+	if err != nil {
+		return nil
+	}
+	out, err := r.Withheld(index, a.clock.Now()).Marshal()
+	if err != nil {
+		return nil
+	}
+	return out
+}
+
+// recordRefusals writes one record of a second's refusals of unknown callers.
+func (a *App) recordRefusals(counts []audit.Refusal) {
+	r := &record.Record{
+		Kind: record.KindRefusals, Operation: "Refusals", RW: record.Read, Time: a.clock.Now(),
+		RequestID: newRequestID(), Product: "OpenSesame", APIVersion: rpc.OpenSesame.Version,
+		Region: a.cfg.Region, Node: a.cfg.Node, Counts: counts, Identity: systemIdentity(),
+	}
+	payload, err := r.Marshal()
+	if err == nil {
+		_, err = a.auditLog.Append(context.Background(), payload)
+	}
+	if err != nil {
+		a.log.Error("refusals could not be recorded", "error", err)
+	}
+}
+
+// Table declares all operations of the server.
+func Table(ring *keyring.Ring) *rpc.Table {
+	t := rpc.NewTable()
+	(&secrets.Service{Ring: ring}).Register(t)
+	(&ram.Service{Ring: ring}).Register(t)
+	(&sts.Service{Ring: ring}).Register(t)
+	(&product.Service{Ring: ring}).Register(t)
+	return t
+}
+
+func (a *App) buildGateway(context.Context) (err error) {
+	if a.ca, err = gateway.OpenCA(a.cfg.DataDir, a.clock.Now()); err != nil {
+		return err
+	}
+	reg := prometheus.NewRegistry()
+	nonces := identity.NewNonces(identity.NonceConfig{})
+	reg.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sesame_outbox_records", Help: "Audit records of committed changes that are not in the log yet."},
+			func() float64 { return float64(a.store.OutboxBacklog()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sesame_nonces", Help: "Signature nonces that are remembered."},
+			func() float64 { return float64(nonces.Len()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "sesame_audit_records_total", Help: "Records in the audit log."},
+			func() float64 { return float64(a.auditLog.Durable()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sesame_store_revision", Help: "Revision of the state that is served."},
+			func() float64 { return float64(a.store.Rev()) }),
+	)
+	a.gateway = &gateway.Server{
+		Pipeline: rpc.NewPipeline(rpc.Config{
+			Table: Table(a.ring), Store: a.store, Resolver: &identity.Resolver{Ring: a.ring}, Nonces: nonces,
+			Log: a.auditLog, Refusals: a.refusals, Clock: a.clock, Logger: a.log,
+			Region: a.cfg.Region, Node: a.cfg.Node, Metrics: rpc.NewMetrics(reg),
+		}),
+		Ready: a.ready, Gatherer: prometheus.Gatherers{reg, prometheus.DefaultGatherer}, Logger: a.log,
+	}
+	return nil
+}
+
+// ready reports whether requests can be answered.
+func (a *App) ready(ctx context.Context) error {
+	if _, err := a.store.View(ctx); err != nil {
+		return err
+	}
+	return a.auditLog.Healthy()
+}
+
+// listener is an HTTP server on its address.
+type listener struct {
+	net.Listener
+	server *http.Server
+}
+
+// Close ends the server in reverse order of Start: no new requests, the running
+// ones finish, what they wrote becomes durable. ctx bounds the wait.
+func (a *App) Close(ctx context.Context) error {
+	var errs []error
+	for i := len(a.closers) - 1; i >= 0; i-- {
+		errs = append(errs, a.closers[i](ctx))
+	}
+	a.closers = nil
+	return errors.Join(errs...)
+}
+
+// Wait returns when ctx ends (nil) or when the server cannot go on.
+func (a *App) Wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-a.fatal:
+		return err
+	case err := <-a.node.Err():
+		return fmt.Errorf("the database stopped: %w", err)
+	}
+}
+
+// URL is the HTTPS endpoint.
+func (a *App) URL() string { return "https://" + a.https.Addr().String() }
+
+// LoopbackURL is the HTTPS endpoint as a client on this machine reaches it: a
+// listener on all addresses is addressed by 127.0.0.1.
+func (a *App) LoopbackURL() string {
+	host, port, err := net.SplitHostPort(a.https.Addr().String())
+	if ip := net.ParseIP(host); err == nil && ip != nil && ip.IsUnspecified() {
+		return "https://" + net.JoinHostPort("127.0.0.1", port)
+	}
+	return a.URL()
+}
+
+// DrainAudit waits until every change that was confirmed so far has its record
+// in the log.
+func (a *App) DrainAudit(ctx context.Context) error {
+	for a.store.OutboxBacklog() > 0 {
+		t := time.NewTimer(time.Millisecond)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return ctx.Err()
+		case <-t.C:
+		}
+	}
+	return nil
+}
+
+// ReadAudit calls fn with every record of this server's audit log, oldest
+// first.
+func (a *App) ReadAudit(fn func(r *record.Record)) error {
+	return audit.Read(a.AuditDir(), 0, func(index uint64, payload []byte) error {
+		r, err := record.Unmarshal(payload)
+		if err != nil {
+			return fmt.Errorf("audit record %d: %w", index, err)
+		}
+		r.Sequence = index
+		fn(r)
+		return nil
+	})
+}
+
+// HTTPURL is the plain-HTTP endpoint, empty if there is none.
+func (a *App) HTTPURL() string {
+	if a.http == nil {
+		return ""
+	}
+	return "http://" + a.http.Addr().String()
+}
+
+// CAFile is the file with the certificate that clients have to trust, CAPEM its
+// content.
+func (a *App) CAFile() string { return a.ca.Path() }
+
+// CAPEM is the content of CAFile.
+func (a *App) CAPEM() []byte { return a.ca.PEM() }
+
+// Region is the region that is served.
+func (a *App) Region() string { return a.cfg.Region }
+
+// RootKeyPath is the file to copy to a safe place.
+func (a *App) RootKeyPath() string { return a.keys.RootKeyPath() }
+
+// AuditDir is the folder of the audit log.
+func (a *App) AuditDir() string { return filepath.Join(a.cfg.DataDir, auditDir) }
+
+// closeTimeout is how long running requests may take to finish.
+const closeTimeout = 10 * time.Second

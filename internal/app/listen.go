@@ -1,0 +1,107 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/opensesame-kms/opensesame/internal/gateway"
+)
+
+// listen opens the listeners and serves.
+func (a *App) listen(context.Context) error {
+	l, err := net.Listen("tcp", a.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	certs := &certificates{ca: a.ca, names: a.certificateNames(l), now: a.clock.Now}
+	if _, err := certs.get(nil); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	a.https = a.serve(tls.NewListener(l, &tls.Config{
+		GetCertificate: certs.get, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
+	}))
+	if a.cfg.HTTP == "" {
+		return nil
+	}
+	plain, err := net.Listen("tcp", a.cfg.HTTP)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	a.http = a.serve(plain)
+	return nil
+}
+
+// serve runs an HTTP server on the listener until Close, which lets running
+// requests finish.
+func (a *App) serve(l net.Listener) *listener {
+	s := &listener{Listener: l, server: a.gateway.HTTP()}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := s.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			select {
+			case a.fatal <- fmt.Errorf("the listener %s failed: %w", l.Addr(), err):
+			default:
+			}
+		}
+	}()
+	a.onClose(func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, closeTimeout)
+		defer cancel()
+		err := s.server.Shutdown(ctx)
+		if err != nil {
+			err = errors.Join(err, s.server.Close())
+		}
+		<-done
+		return err
+	})
+	return s
+}
+
+// certificateNames are the names that clients may reach the server by: its
+// address, loopback, the host names that clients with a fixed endpoint use for
+// this region, and those of the config.
+func (a *App) certificateNames(l net.Listener) []string {
+	names := []string{"localhost", "127.0.0.1", "::1"}
+	if host, _, err := net.SplitHostPort(l.Addr().String()); err == nil {
+		names = append(names, host)
+	}
+	if host, _, err := net.SplitHostPort(a.cfg.Listen); err == nil && host != "" {
+		names = append(names, host)
+	}
+	for _, product := range []string{"kms", "kms-vpc", "sts", "sts-vpc"} {
+		names = append(names, product+"."+a.cfg.Region+".aliyuncs.com")
+	}
+	return append(names, a.cfg.TLSNames...)
+}
+
+// certificates issues the server's certificate and renews it a month before it
+// expires.
+type certificates struct {
+	ca    *gateway.CA
+	names []string
+	now   func() time.Time
+
+	mu      sync.Mutex
+	current *tls.Certificate
+	renew   time.Time
+}
+
+func (c *certificates) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now := c.now(); c.current == nil || now.After(c.renew) {
+		cert, err := c.ca.Leaf(c.names, now)
+		if err != nil {
+			return nil, fmt.Errorf("issue the server's certificate: %w", err)
+		}
+		c.current, c.renew = &cert, now.Add(gateway.LeafLife-30*24*time.Hour)
+	}
+	return c.current, nil
+}

@@ -1,0 +1,141 @@
+// Package product holds the registry of services, products and codes, and the
+// operator's operations on it and on accounts.
+//
+// A service is who signs in: it has a credential, a service-linked role in
+// every account that authorised it, and that role's policy. A service has
+// products, which are what owners see and quotas count. A product has codes,
+// the part of a default secret's name before the "!".
+package product
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/opensesame-kms/opensesame/internal/keyring"
+	"github.com/opensesame-kms/opensesame/internal/rpc"
+	"github.com/opensesame-kms/opensesame/internal/store"
+)
+
+// Service holds what the operations need.
+type Service struct {
+	// Ring seals the secrets of access keys.
+	Ring *keyring.Ring
+}
+
+// Register declares the operations: the table of contents of this package.
+func (s *Service) Register(t *rpc.Table) {
+	rpc.Add(t, rpc.OpenSesame, s.createAccount())
+	rpc.Add(t, rpc.OpenSesame, s.createServiceCredential())
+	rpc.Add(t, rpc.OpenSesame, s.listProducts())
+}
+
+// DefaultQuota is how many free default secrets a product may keep in one
+// account if nothing else is said.
+const DefaultQuota = 100
+
+// rolePolicy writes the policy of a service-linked role whose products keep
+// secrets under the given codes: what the platform publishes for such roles,
+// and RestoreSecret.
+func rolePolicy(service string, codes ...string) string {
+	return fmt.Sprintf(`{"Version":"1","Statement":[`+
+		`{"Effect":"Allow","Action":["kms:CreateSecret","kms:DeleteSecret","kms:RestoreSecret","kms:DescribeSecret","kms:PutSecretValue","kms:UpdateSecret","kms:UpdateSecretVersionStage","kms:ListSecretVersionIds","kms:GetSecretValue"],"Resource":[%s]},`+
+		`{"Effect":"Allow","Action":["kms:ListManagedQuotas","kms:ListSecrets","kms:GenerateDataKey","kms:Decrypt","kms:TagResource","kms:UntagResource"],"Resource":"*"},`+
+		`%s]}`, codeARNs(codes), deleteOwnRole(service))
+}
+
+// gatewayPolicy is the wider policy that the platform publishes for the role
+// of the gateways. The server's own rule stands above it: a managing session
+// reaches only names under its own codes.
+func gatewayPolicy(service string) string {
+	return fmt.Sprintf(`{"Version":"1","Statement":[`+
+		`{"Effect":"Allow","Action":["kms:ListKmsInstances","kms:ListKeys","kms:GenerateDataKey","kms:Decrypt","kms:CreateSecret","kms:DeleteSecret","kms:RestoreSecret","kms:UpdateSecret","kms:UpdateSecretVersionStage","kms:DescribeSecret","kms:GetSecretValue","kms:PutSecretValue","kms:ListSecretVersionIds","kms:ListSecrets","kms:ListManagedQuotas","kms:TagResource","kms:UntagResource"],"Resource":"*"},`+
+		`%s]}`, deleteOwnRole(service))
+}
+
+func deleteOwnRole(service string) string {
+	return fmt.Sprintf(`{"Effect":"Allow","Action":"ram:DeleteServiceLinkedRole","Resource":"*","Condition":{"StringEquals":{"ram:ServiceName":%q}}}`, service)
+}
+
+func codeARNs(codes []string) string {
+	out := ""
+	for i, c := range codes {
+		if i > 0 {
+			out += ","
+		}
+		out += fmt.Sprintf("%q", "acs:kms:*:*:secret/"+c+"!*")
+	}
+	return out
+}
+
+// builtin is a service of the built-in catalogue with its products.
+type builtin struct {
+	service  store.Service
+	products []store.Product
+}
+
+// catalogue is made after the publicly known service-linked roles of Alibaba
+// Cloud.
+func catalogue() []builtin {
+	const (
+		gateways = "invokekms.nativeapigw.aliyuncs.com"
+		studio   = "kms-access.sfm.aliyuncs.com"
+		alb      = "kms.alb.aliyuncs.com"
+		ga       = "kms.ga.aliyuncs.com"
+	)
+	free, paid := []store.HostingMode{store.Free}, []store.HostingMode{store.Paid}
+	return []builtin{
+		{
+			service: store.Service{
+				Name: gateways, DisplayName: "AI Gateway and API Gateway", RoleName: "AliyunServiceRoleForNativeApiGwInvokeKMS",
+				PolicyName: "AliyunServiceRolePolicyForNativeApiGwInvokeKMS", Policy: gatewayPolicy(gateways),
+			},
+			products: []store.Product{
+				{ID: "ai-gateway", DisplayName: "AI Gateway", Codes: []string{"aigw", "ai-gateway"}, Modes: paid},
+				{ID: "api-gateway", DisplayName: "API Gateway", Codes: []string{"apigw"}, Modes: paid},
+			},
+		},
+		{
+			service: store.Service{
+				Name: studio, DisplayName: "Model Studio", RoleName: "AliyunServiceRoleForSFMAccessKMS",
+				PolicyName: "AliyunServiceRolePolicyForSFMAccessKMS", Policy: rolePolicy(studio, "bailian", "bailian-apikey", "mcp"),
+			},
+			products: []store.Product{
+				{ID: "model-studio", DisplayName: "Model Studio", Codes: []string{"bailian", "bailian-apikey", "mcp"}, Modes: free},
+			},
+		},
+		{
+			service: store.Service{
+				Name: alb, DisplayName: "Application Load Balancer", RoleName: "AliyunServiceRoleForAlbAccessKMS",
+				PolicyName: "AliyunServiceRolePolicyForAlbAccessKMS", Policy: rolePolicy(alb, "alb"),
+			},
+			products: []store.Product{
+				{ID: "alb", DisplayName: "Application Load Balancer", Codes: []string{"alb"}, Modes: free},
+			},
+		},
+		{
+			service: store.Service{
+				Name: ga, DisplayName: "Global Accelerator", RoleName: "AliyunServiceRoleForGaKms",
+				PolicyName: "AliyunServiceRolePolicyForGaKms", Policy: rolePolicy(ga, "ga"),
+			},
+			products: []store.Product{
+				{ID: "ga", DisplayName: "Global Accelerator", Codes: []string{"ga"}, Modes: free},
+			},
+		},
+	}
+}
+
+// Seed stages the built-in catalogue. It is for the first start, in the
+// transaction that makes the data.
+func Seed(tx *store.Tx, now time.Time) {
+	for _, b := range catalogue() {
+		b.service.CreatedAt = now
+		store.Services.Put(tx, b.service.Name, &b.service)
+		for _, p := range b.products {
+			p.Service, p.Quota, p.CreatedAt = b.service.Name, DefaultQuota, now
+			store.Products.Put(tx, p.ID, &p)
+			for _, code := range p.Codes {
+				store.Codes.Put(tx, code, &store.Code{Code: code, Product: p.ID, Service: p.Service})
+			}
+		}
+	}
+}

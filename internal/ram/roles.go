@@ -1,0 +1,66 @@
+package ram
+
+import (
+	"strings"
+
+	"github.com/opensesame-kms/opensesame/internal/access"
+	"github.com/opensesame-kms/opensesame/internal/apierr"
+	"github.com/opensesame-kms/opensesame/internal/arn"
+	"github.com/opensesame-kms/opensesame/internal/rpc"
+	"github.com/opensesame-kms/opensesame/internal/store"
+)
+
+// Role is a role in answers.
+type Role struct {
+	RoleId                   string
+	RoleName                 string
+	Arn                      string
+	Description              string
+	AssumeRolePolicyDocument string
+	MaxSessionDuration       int
+	CreateDate               string
+	UpdateDate               string `wire:"omitempty"` // not in the answer that makes the role
+}
+
+func showRole(r *store.Role) Role {
+	return Role{
+		RoleId: r.ID, RoleName: r.Name, Arn: roleARN(r), Description: r.Description,
+		AssumeRolePolicyDocument: r.TrustPolicy, MaxSessionDuration: r.MaxSession, CreateDate: wireTime(r.CreatedAt),
+	}
+}
+
+// roleARN is the role's ARN as answers write it: in lower case for a
+// service-linked role.
+func roleARN(r *store.Role) string {
+	name := r.Name
+	if r.Service != "" {
+		name = strings.ToLower(name)
+	}
+	return arn.Role(r.Account, name).String()
+}
+
+// anyRole is the target of operations that act on no role in particular.
+func anyRole(c *rpc.Call) access.Target { return ownTarget(c, "role/*") }
+
+// roleTarget is the role of that name in the caller's account. It also returns
+// what is attached to it. Of a service-linked role it says who manages it, so
+// that access refuses every change.
+func roleTarget(c *rpc.Call, name string) (access.Target, []store.Attachment, error) {
+	r, err := store.Roles.Get(c.View, store.RoleKey(c.Account(), name))
+	if err != nil {
+		c.Resource(typeRole, name)
+		t := ownTarget(c, "role/"+name)
+		err = absent(&t, err, apierr.RoleNotFound)
+		return t, nil, err
+	}
+	c.Resource(typeRole, r.Name) // as it was made, whatever case the request has
+	t := ownTarget(c, "role/"+r.Name)
+	t.Tags = r.Tags
+	if r.Service != "" {
+		t.Managed = &access.Managed{Kind: access.ServiceLinkedRole, Service: r.Service}
+	}
+	return t, r.Policies, nil
+}
+
+// ordinary tells the roles that count against the quota.
+func ordinary(r *store.Role) bool { return r.Service == "" }

@@ -1,0 +1,307 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/opensesame-kms/opensesame/internal/access"
+	"github.com/opensesame-kms/opensesame/internal/apierr"
+	"github.com/opensesame-kms/opensesame/internal/audit"
+	"github.com/opensesame-kms/opensesame/internal/clock"
+	"github.com/opensesame-kms/opensesame/internal/identity"
+	"github.com/opensesame-kms/opensesame/internal/mask"
+	"github.com/opensesame-kms/opensesame/internal/store"
+)
+
+// MaxUndrained is how many audit records of committed changes may wait to be
+// moved into the log before further changes are refused.
+const MaxUndrained = 10_000
+
+// attemptsFor bounds how long a request is tried again after conflicts.
+const attemptsFor = 2 * time.Second
+
+// Limiter charges a request to a rate class. It is called after the signature
+// was verified and before the nonce is claimed, so that a throttled request
+// can be sent again as it is.
+type Limiter interface {
+	// Allow returns nil or an error to answer with (apierr.Throttled).
+	Allow(now time.Time, account string, class Class) error
+}
+
+// Unlimited is the Limiter that admits everything.
+type Unlimited struct{}
+
+// Allow returns nil.
+func (Unlimited) Allow(time.Time, string, Class) error { return nil }
+
+// Config is what a pipeline is made of. All fields are required but Metrics.
+type Config struct {
+	Table    *Table
+	Store    *store.Store
+	Resolver *identity.Resolver
+	Nonces   *identity.Nonces
+	Limiter  Limiter
+	Log      *audit.Log
+	Refusals *audit.Refusals
+	Clock    clock.Clock
+	Logger   *slog.Logger
+	// Region and Node go into ARNs and records.
+	Region, Node string
+	// Metrics counts; nil for none.
+	Metrics *Metrics
+}
+
+// Pipeline runs requests. It is safe for concurrent use.
+type Pipeline struct {
+	Config
+	store  *store.Store
+	access *access.Authorizer
+}
+
+// NewPipeline makes a pipeline.
+func NewPipeline(cfg Config) *Pipeline {
+	if cfg.Limiter == nil {
+		cfg.Limiter = Unlimited{}
+	}
+	return &Pipeline{Config: cfg, store: cfg.Store, access: &access.Authorizer{}}
+}
+
+// Serve answers one request. The order of the checks is the order of the
+// methods below; a failure at any step goes to the record, or is counted if
+// the caller is not known yet, and to the answer.
+func (p *Pipeline) Serve(ctx context.Context, req *Request) *Response {
+	c := &Call{
+		RequestID: req.ID, Now: p.Clock.Now().UTC().Truncate(time.Second), Region: p.Region,
+		req: req, pipeline: p,
+	}
+	start := time.Now()
+	out, err := p.run(ctx, c)
+	var res *Response
+	if err != nil {
+		res = p.errorResponse(c, err)
+	} else {
+		res = okResponse(c, out)
+	}
+	p.Metrics.observe(c.Info, res.Status, time.Since(start))
+	return res
+}
+
+func (p *Pipeline) run(ctx context.Context, c *Call) (any, error) {
+	cred, params, err := p.admit(ctx, c)
+	if err != nil {
+		p.Refusals.Add(c.req.Source.Unmap().String(), c.account(), p.wireError(c, err).Code)
+		return nil, err
+	}
+	claim, err := p.claimNonce(c, cred)
+	if err != nil {
+		p.Refusals.Add(c.req.Source.Unmap().String(), c.account(), p.wireError(c, err).Code)
+		return nil, err
+	}
+	c.Record = p.newRecord(c, params)
+	out, err := p.perform(ctx, c, cred, params)
+	if err == nil && c.committed {
+		return out, nil // its record is in the transaction
+	}
+	if logErr := p.record(ctx, c, out, err); logErr != nil {
+		out, err = nil, apierr.Unavailable.Because(fmt.Errorf("audit: %w", logErr))
+	}
+	if err != nil && p.wireError(c, err).Status >= 429 && !c.committed && !c.unknown {
+		claim.Release() // the very same request may be sent again
+	}
+	return out, err
+}
+
+func (c *Call) account() string {
+	if c.Principal == nil {
+		return ""
+	}
+	return c.Principal.Account
+}
+
+// admit runs the checks that come before the caller is believed: product and
+// operation, signing parameters, time, access key, token, signature, rate.
+func (p *Pipeline) admit(ctx context.Context, c *Call) (*identity.Credentials, map[string]string, error) {
+	if c.req.Malformed != nil {
+		return nil, nil, c.req.Malformed
+	}
+	scheme, action, version := c.req.Target()
+	op, err := p.Table.find(version, action)
+	if err != nil {
+		return nil, nil, err
+	}
+	c.Info = op
+	if scheme != identity.SchemeV3 && len(c.req.JSON) > 0 {
+		return nil, nil, apierr.InvalidParam.Msg("A JSON body is read only in a request signed with ACS3.")
+	}
+	params, err := c.req.params()
+	if err != nil {
+		return nil, nil, err
+	}
+	cred, err := identity.ParseCredentials(&c.req.Request, !op.Product.NonceOptional)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := cred.CheckTime(c.Now); err != nil {
+		return nil, nil, err
+	}
+	secret, err := p.resolve(ctx, c, cred)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := cred.VerifySignature(secret); err != nil {
+		return nil, nil, err
+	}
+	if err := p.Limiter.Allow(c.Now, c.Principal.Account, op.Class); err != nil {
+		return nil, nil, err
+	}
+	return cred, params, nil
+}
+
+// resolve takes a new snapshot and finds the caller in it.
+func (p *Pipeline) resolve(ctx context.Context, c *Call, cred *identity.Credentials) (secret mask.Text, err error) {
+	v, err := p.store.View(ctx)
+	if err != nil {
+		return secret, apierr.Unavailable.Because(err)
+	}
+	who, secret, err := p.Resolver.Resolve(v, cred, c.Now)
+	if err != nil {
+		return secret, err
+	}
+	c.View, c.Principal = v, who
+	return secret, nil
+}
+
+func (p *Pipeline) claimNonce(c *Call, cred *identity.Credentials) (*identity.NonceClaim, error) {
+	if cred.Nonce == "" {
+		return nil, nil // only where the product makes it optional
+	}
+	return p.Nonces.Claim(c.Now, cred.Time, c.Principal.Account, cred.AccessKeyID, cred.Nonce)
+}
+
+// perform binds the parameters and runs authorisation and operation, again on
+// a new snapshot as long as its transaction meets a conflict.
+func (p *Pipeline) perform(ctx context.Context, c *Call, cred *identity.Credentials, params map[string]string) (any, error) {
+	in, err := c.Info.in.bind(params)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, attemptsFor+p.store.WriteTimeout())
+	defer cancel()
+	deadline := time.Now().Add(attemptsFor)
+	begun := *c.Record // what an attempt adds is forgotten by the next
+	for attempt := 1; ; attempt++ {
+		*c.Record = begun
+		out, err := p.attempt(ctx, c, in)
+		if !errors.Is(err, store.ErrConflict) {
+			return out, err
+		}
+		if time.Now().After(deadline) {
+			return nil, apierr.Unavailable.Because(fmt.Errorf("gave up after %d conflicting attempts", attempt))
+		}
+		if err := pause(ctx, attempt); err != nil {
+			return nil, apierr.Unavailable.Because(err)
+		}
+		if _, err := p.resolve(ctx, c, cred); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// pause waits a short random time, longer with each attempt, so that writers
+// who met do not meet again.
+func pause(ctx context.Context, attempt int) error {
+	limit := min(attempt, 20) * int(time.Millisecond)
+	t := time.NewTimer(time.Duration(rand.IntN(limit))) //nolint:gosec // jitter needs no secrecy
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// attempt judges the targets and runs the operation on c.View.
+func (p *Pipeline) attempt(ctx context.Context, c *Call, in any) (out any, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			out, err = nil, fmt.Errorf("panic: %T at %s", r, panicSite(debug.Stack()))
+		}
+	}()
+	targets, err := c.Info.targets(c, in)
+	if err != nil {
+		return nil, err
+	}
+	verdict, err := p.access.Authorize(c.View, c.Principal, c.Conditions(), c.Info.Rule, targets)
+	if err != nil {
+		return nil, err
+	}
+	c.noteVerdict(targets, verdict)
+	if !verdict.Allowed {
+		return nil, p.refusal(c, verdict)
+	}
+	for i := range targets {
+		if targets[i].Missing != nil {
+			return nil, targets[i].Missing
+		}
+	}
+	if err := p.Log.Healthy(); err != nil {
+		return nil, apierr.Unavailable.Because(fmt.Errorf("audit: %w", err))
+	}
+	return c.Info.call(ctx, c, in)
+}
+
+// panicSite names the function that panicked, without any value: a panic's
+// text may quote what it choked on.
+func panicSite(stack []byte) string {
+	lines := strings.Split(string(stack), "\n")
+	for i, l := range lines {
+		if strings.HasPrefix(l, "panic(") && i+3 < len(lines) {
+			return strings.TrimSpace(lines[i+3])
+		}
+	}
+	return "unknown"
+}
+
+// writable refuses changes while their records could not be kept.
+func (p *Pipeline) writable() error {
+	if n := p.store.OutboxBacklog(); n >= MaxUndrained {
+		return apierr.Unavailable.Because(fmt.Errorf("%d audit records wait to be moved into the log", n))
+	}
+	return nil
+}
+
+// record writes the audit record of a request that committed nothing and waits
+// until it is durable.
+func (p *Pipeline) record(ctx context.Context, c *Call, out any, err error) error {
+	if c.Info.NoTrail {
+		return nil
+	}
+	if err != nil {
+		e := p.wireError(c, err)
+		c.Record.ErrorCode, c.Record.ErrorMessage, c.Record.HTTPStatus = e.Code, e.Message, e.Status
+		c.Record.Response = nil
+	} else {
+		c.Record.Response = outputRecord(out)
+	}
+	payload, merr := c.Record.Marshal()
+	if merr != nil {
+		return merr
+	}
+	// The caller's impatience must not cancel the record of what was done.
+	ctx = context.WithoutCancel(ctx)
+	if _, err := p.Log.Append(ctx, payload); err != nil || !c.unknown {
+		return err
+	}
+	if payload, merr = c.Record.OutcomeUnknown(c.Now).Marshal(); merr != nil {
+		return merr
+	}
+	_, err = p.Log.Append(ctx, payload)
+	return err
+}

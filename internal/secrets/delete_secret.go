@@ -1,0 +1,66 @@
+package secrets
+
+import (
+	"context"
+	"time"
+
+	"github.com/opensesame-kms/opensesame/internal/access"
+	"github.com/opensesame-kms/opensesame/internal/apierr"
+	"github.com/opensesame-kms/opensesame/internal/rpc"
+	"github.com/opensesame-kms/opensesame/internal/store"
+)
+
+type deleteSecretInput struct {
+	SecretName Ref `param:"SecretName,required"`
+	// Force deletes at once; the window is then ignored, since one client sends
+	// both.
+	Force  bool `param:"ForceDeleteWithoutRecovery"`
+	Window int  `param:"RecoveryWindowInDays,default=30,min=7,max=30"`
+}
+
+type deleteSecretOutput struct {
+	SecretName        string
+	PlannedDeleteTime string
+}
+
+func (s *Service) deleteSecret() rpc.Op[deleteSecretInput, deleteSecretOutput] {
+	return rpc.Op[deleteSecretInput, deleteSecretOutput]{
+		Name: "DeleteSecret", Class: rpc.ClassSecretLife, Writes: true,
+		Targets: func(c *rpc.Call, in *deleteSecretInput) ([]access.Target, error) { return oneTarget(c, in.SecretName) },
+		Func:    s.doDelete,
+	}
+}
+
+func (s *Service) doDelete(ctx context.Context, c *rpc.Call, in *deleteSecretInput) (*deleteSecretOutput, error) {
+	recordKey, _ := locate(c, in.SecretName)
+	return rpc.Update(ctx, c, func(tx *store.Tx) (*deleteSecretOutput, error) {
+		sec, err := read(tx, recordKey, "")
+		if err != nil {
+			return nil, err
+		}
+		if in.Force {
+			return &deleteSecretOutput{sec.Name, timeText(c.Now)}, purge(tx, recordKey, sec)
+		}
+		if sec.Pending() {
+			return nil, apierr.InDeleteWindow.Msg(pendingWrite)
+		}
+		sec.PlannedDeleteAt = c.Now.Add(time.Duration(in.Window) * 24 * time.Hour)
+		sec.UpdatedAt = c.Now
+		store.Secrets.Put(tx, recordKey, sec)
+		return &deleteSecretOutput{sec.Name, timeText(sec.PlannedDeleteAt)}, nil
+	})
+}
+
+// purge removes the secret with all its values and gives its place in the
+// quota back.
+func purge(tx *store.Tx, recordKey string, sec *store.Secret) error {
+	for i := range sec.Versions {
+		store.SecretValues.Delete(tx, store.SecretValueKey(sec.Region, sec.Account, sec.SecretID, sec.Versions[i].ID))
+	}
+	store.Secrets.Delete(tx, recordKey)
+	if sec.Owner == nil || sec.Owner.Mode != store.Free {
+		return nil
+	}
+	_, err := addToQuota(tx, sec.Region, sec.Account, sec.Owner.Product, -1)
+	return err
+}
