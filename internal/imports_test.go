@@ -29,7 +29,7 @@ var layers = []struct {
 	{"state", []string{"store", "etcdnode", "seal", "audit"}},
 	{"machine", []string{"identity", "access", "throttle", "rpc", "gateway"}}, // in this order
 	{"services", []string{"secrets", "keys", "instances", "ram", "sts", "trail", "product"}},
-	{"beside", []string{"schedule", "console", "client", "agent"}},
+	{"beside", []string{"schedule", "console", "client", "agent", "sample"}},
 	{"top", []string{"config", "app"}},
 	{"outside", []string{"/cmd", "/cmd/sesame-agent", "/sesametest", "/productkit", "/bench", "/examples"}},
 }
@@ -43,7 +43,8 @@ var only = map[string]struct {
 	"client":            {nil, "the client runs in programs that are not the server and must stay small"},
 	"agent":             {[]string{"client"}, "the sidecar must not carry the server's dependencies"},
 	"config":            {nil, "the configuration is plain data; app turns it into each package's own Config"},
-	"/cmd":              {[]string{"app", "client", "config", "audit", "audit/record"}, "a command reads flags and calls; what it would wire belongs into app"},
+	"sample":            {[]string{"client"}, "the sample is made through the front door and by no other way"},
+	"/cmd":              {[]string{"app", "client", "config", "audit", "audit/record", "sample"}, "a command reads flags and calls; what it would wire belongs into app"},
 	"/cmd/sesame-agent": {[]string{"agent", "client"}, "the sidecar must not carry the server's dependencies"},
 	"/sesametest":       {[]string{"app", "client", "config", "audit", "audit/record"}, "the test kit starts the same app as the command, by the same door"},
 	"/productkit":       {[]string{"client"}, "products link it into their own programs"},

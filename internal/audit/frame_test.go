@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync/atomic"
 	"testing"
 )
@@ -131,5 +132,30 @@ func BenchmarkAppend(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
 		})
+	}
+}
+
+// A frame is good only after the very frame that it was written after: one that
+// is left over from before a cut does not continue what was written later.
+func TestChain(t *testing.T) {
+	frame := func(p string, index uint64, chain uint32) ([]byte, uint32) {
+		b := append(make([]byte, frameOverhead), p...)
+		return b, sealFrame(b, index, chain)
+	}
+	h := header{seed: 1, size: 4096}
+	a, ca := frame("a", 0, h.seed)
+	other, _ := frame("A", 0, h.seed)
+	b, _ := frame("b", 1, ca)
+	for _, c := range []struct {
+		first []byte
+		want  uint64
+	}{{a, 2}, {other, 1}} {
+		s := newScanner(bytes.NewReader(slices.Concat(h.encode(), c.first, b, make([]byte, 100))), h)
+		for ok := true; ok; {
+			_, ok, _ = s.next()
+		}
+		if s.index != c.want {
+			t.Errorf("after %q: %d good frames, want %d", c.first[frameOverhead:], s.index, c.want)
+		}
 	}
 }

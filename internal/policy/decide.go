@@ -157,6 +157,8 @@ func (e *evaluation) run(t *tally, l layer, a *Attached, s *statement, d *Decisi
 	var void ReasonCode
 	switch {
 	case s.deny:
+		// Also one for the owner's whole account: read as a mere delegation
+		// it would deny nobody.
 		t.deny[l] = true
 	case who == delegate:
 		void = ResourceDelegates
@@ -186,11 +188,6 @@ func (e *evaluation) concerns(l layer, s *statement) acquaintance {
 	best := stranger
 	for i := range s.principals {
 		best = max(best, s.principals[i].know(kind, &e.q.Principal, e.q.Owner))
-	}
-	if best == delegate && s.deny {
-		// A Deny for the whole account is meant for each of it: read as a mere
-		// delegation it would deny nobody.
-		return meant
 	}
 	return best
 }

@@ -97,11 +97,8 @@ func (c *chunk) cutSuffix(s string) (string, bool) {
 	if !c.marks {
 		return strings.CutSuffix(s, c.text)
 	}
-	at := len(s)
+	at := len(s) // stays at 0 if s is too short, and then nothing fits
 	for range c.chars {
-		if at == 0 {
-			return s, false
-		}
 		_, size := utf8.DecodeLastRuneInString(s[:at])
 		at -= size
 	}

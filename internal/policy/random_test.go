@@ -168,21 +168,27 @@ func drawQuestion(t *rapid.T) question {
 func TestAgainstNaive(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		q := drawQuestion(t)
-		want := naive(q)
-		pq := compiled(t, q)
-		d := policy.Decide(pq)
-		if got := answer(d); got != want {
-			t.Fatalf("Decide = %s, naive = %s\n%+v\n%s", got, want, q, reasons(d))
-		}
-		checkDecision(t, d)
-		if got := policy.NewBatch(pq).Allowed(pq.Resource, pq.Env, pq.Resources...); got != d.Allowed {
-			t.Fatalf("Batch = %v, Decide = %v", got, d.Allowed)
-		}
-		if d.Allowed && pq.Resource == nil && !q.requireBoth && len(pq.Resources) == 1 && !policy.CouldMatch(pq, pq.Resources[0]) {
-			t.Fatalf("Decide allows what CouldMatch rules out\n%+v", q)
+		// Several questions at a time: rapid's usual 100 rounds are few.
+		for range 20 {
+			compareWithNaive(t, drawQuestion(t))
 		}
 	})
+}
+
+func compareWithNaive(t *rapid.T, q question) {
+	want := naive(q)
+	pq := compiled(t, q)
+	d := policy.Decide(pq)
+	if got := answer(d); got != want {
+		t.Fatalf("Decide = %s, naive = %s\n%+v\n%s", got, want, q, reasons(d))
+	}
+	checkDecision(t, d)
+	if got := policy.NewBatch(pq).Allowed(pq.Resource, pq.Env, pq.Resources...); got != d.Allowed {
+		t.Fatalf("Batch = %v, Decide = %v", got, d.Allowed)
+	}
+	if d.Allowed && pq.Resource == nil && !q.requireBoth && len(pq.Resources) == 1 && !policy.CouldMatch(pq, pq.Resources[0]) {
+		t.Fatalf("Decide allows what CouldMatch rules out\n%+v", q)
+	}
 }
 
 // checkDecision checks what holds of every decision.

@@ -23,9 +23,9 @@ func (p *Pipeline) refusal(c *Call, v access.Verdict) error {
 	who := c.Principal
 	e := c.Info.Product.NoPermission
 	thing := t.Resources[0].String()
-	text := fmt.Sprintf("This operation for %s is forbidden by permission system. Action: %s.", thing, t.Action)
+	text := fmt.Sprintf("This operation for %s is forbidden by permission system.", thing)
 	if len(d.Reasons) > 0 {
-		text += " Reason: " + d.Reasons[0].Message + "."
+		text += fmt.Sprintf(" %s was refused: %s.", t.Action, d.Reasons[0].Message)
 	}
 	if m := t.Managed; m != nil && m.ManageURL != "" && brokenLaw(d, policy.GuardOwnedByProduct) {
 		see := *t

@@ -348,16 +348,8 @@ func (s *Sample) MainJob(ctx context.Context) ([]Step, error) {
 	}
 	return append(deposit,
 		Step{"user " + ReaderName, "GetSecretValue " + SecretName, fmt.Sprintf("version %s, %d bytes", read.VersionId, len(read.SecretData))},
-		Step{"root", "DeleteSecret " + SecretName, "refused: " + refused.Code + ": " + firstSentences(refused.Message)},
+		Step{"root", "DeleteSecret " + SecretName, "refused: " + refused.Code + ": " + refused.Message},
 	), nil
-}
-
-// firstSentences shortens a message for a line of the terminal.
-func firstSentences(s string) string {
-	if i := strings.Index(s, " Action: "); i > 0 {
-		return s[:i]
-	}
-	return s
 }
 
 func (s *Sample) deposit(ctx context.Context) ([]Step, error) {
