@@ -239,7 +239,7 @@ func (a *App) buildGateway(context.Context) (err error) {
 	)
 	a.gateway = &gateway.Server{
 		Pipeline: rpc.NewPipeline(rpc.Config{
-			Table: Table(a.ring), Store: a.store, Resolver: &identity.Resolver{Ring: a.ring}, Nonces: nonces,
+			Table: Table(a.ring), Store: a.store, Resolver: &identity.Resolver{Ring: a.ring, Region: a.cfg.Region}, Nonces: nonces,
 			Log: a.auditLog, Refusals: a.refusals, Clock: a.clock, Logger: a.log,
 			Region: a.cfg.Region, Node: a.cfg.Node, Metrics: rpc.NewMetrics(reg),
 		}),

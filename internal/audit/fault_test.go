@@ -290,7 +290,37 @@ func TestLateLogMendsItself(t *testing.T) {
 	})
 }
 
-// A crash after a late record: it is there, at most without its notice.
+// A disk that takes writes, but slowly, does not make the log healthy.
+func TestSlowDiskStaysUnhealthy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := newFakeFS()
+		var slow atomic.Bool
+		fs.before = func(op, _ string) error {
+			if op == "datasync" && slow.Load() {
+				time.Sleep(2 * late)
+			}
+			return nil
+		}
+		l, _ := open(t, Config{FS: fs, LateAfter: late, Withheld: withheld})
+		slow.Store(true)
+		if _, err := l.Append(context.Background(), []byte("late")); !errors.Is(err, ErrLate) {
+			t.Fatalf("Append: %v", err)
+		}
+		for range 1000 {
+			if l.Healthy() == nil {
+				t.Fatal("healthy, though each commit is late")
+			}
+			time.Sleep(late / 50)
+		}
+		slow.Store(false)
+		time.Sleep(5 * late)
+		if err := l.Healthy(); err != nil {
+			t.Errorf("Healthy with a quick disk: %v", err)
+		}
+	})
+}
+
+// Close with a stuck sync returns when its context ends, and lets nobody wait.
 func TestCloseWithStuckSync(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs, h := newFakeFS(), &hold{}
@@ -478,25 +508,28 @@ func TestQueueIsBounded(t *testing.T) {
 			}
 			return nil
 		}
-		l, _ := open(t, Config{FS: fs, SegmentSize: 4 << 20, MaxRecord: 1 << 19})
+		l, _ := open(t, Config{FS: fs, SegmentSize: 4 << 20, MaxRecord: maxPayload})
 		h.set()
 		var wg sync.WaitGroup
 		var failed, good atomic.Int32
-		for range 40 {
-			wg.Go(func() {
-				switch _, err := l.Append(context.Background(), make([]byte, 1<<19)); {
-				case err == nil:
-					good.Add(1)
-				case errors.Is(err, ErrFailing):
-					failed.Add(1)
-				default:
-					t.Error(err)
-				}
-			})
+		appendOne := func() {
+			switch _, err := l.Append(context.Background(), make([]byte, maxPayload)); {
+			case err == nil:
+				good.Add(1)
+			case errors.Is(err, ErrFailing):
+				failed.Add(1)
+			default:
+				t.Error(err)
+			}
+		}
+		wg.Go(appendOne)
+		synctest.Wait() // the writer has this one
+		for range 20 {
+			wg.Go(appendOne)
 		}
 		synctest.Wait()
-		if n := failed.Load(); n < 5 || n > 10 {
-			t.Errorf("%d of 40 half-megabyte records refused", n)
+		if n := failed.Load(); n != 20-maxQueue>>20 {
+			t.Errorf("%d of 20 records of a megabyte refused, want %d", n, 20-maxQueue>>20)
 		}
 		h.release()
 		wg.Wait()

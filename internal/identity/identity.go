@@ -27,6 +27,8 @@ const sessionKeyPrefix = "STS."
 type Resolver struct {
 	// Ring opens access key secrets and security tokens.
 	Ring *keyring.Ring
+	// Region of the server, for ${region} in session policies.
+	Region string
 }
 
 // Resolve finds the principal that the credentials name, and the secret that
@@ -135,7 +137,7 @@ func (r *Resolver) resolveSession(v *store.View, c *Credentials, now time.Time) 
 		p.Manages = role.Service
 	}
 	if s.Policy != "" {
-		p.SessionPolicy, err = policy.Compile(policy.Session, s.Policy, policy.Scope{Account: s.Account})
+		p.SessionPolicy, err = policy.Compile(policy.Session, s.Policy, policy.Scope{Region: r.Region, Account: s.Account})
 		if err != nil {
 			return nil, mask.Text{}, fmt.Errorf("session policy of a sealed token: %w", err)
 		}

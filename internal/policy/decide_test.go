@@ -116,7 +116,11 @@ func TestUnreadable(t *testing.T) {
 		t.Fatal("the readable one does not allow")
 	}
 	for name, change := range map[string]func(q *policy.Query){
-		"identity":      func(q *policy.Query) { q.Identity = append([]policy.Attached{{Name: "lost"}}, q.Identity...) },
+		"identity": func(q *policy.Query) { q.Identity = append([]policy.Attached{{Name: "lost"}}, q.Identity...) },
+		"identity kind": func(q *policy.Query) {
+			other := must(t, policy.Session, `{"Version":"1","Statement":[{"Effect":"Allow","Action":"ram:*","Resource":"*"}]}`, home)
+			q.Identity = append([]policy.Attached{{Name: "other", Document: other}}, q.Identity...)
+		},
 		"session":       func(q *policy.Query) { q.Session = &policy.Attached{Name: "lost"} },
 		"session kind":  func(q *policy.Query) { q.Session = &all },
 		"resource":      func(q *policy.Query) { q.Resource = &policy.Attached{Name: "lost"} },
@@ -140,6 +144,42 @@ func TestUnreadable(t *testing.T) {
 	q.Principal, q.Resource = root, &policy.Attached{Name: "lost"}
 	if !policy.Decide(&q).Allowed {
 		t.Error("a broken policy of a secret locks root out")
+	}
+}
+
+// TestKeyPolicies: the policy of a key may grant its own account everything,
+// another account only use.
+func TestKeyPolicies(t *testing.T) {
+	t.Parallel()
+	key := policy.Attached{Name: "default", Type: "Resource", Document: must(t, policy.Resource,
+		`{"Version":"1","Statement":[{"Effect":"Allow","Action":"kms:*","Resource":"*","Principal":{"RAM":["acs:ram::1:user/alice","acs:ram::2:*"]}}]}`, home)}
+	bob := policy.Principal{Kind: policy.User, Account: "2", Name: "bob"}
+	all := []policy.Attached{identity(t, "all", `{"Effect":"Allow","Action":"*","Resource":"*"}`)}
+	for _, c := range []struct {
+		who      policy.Principal
+		policies []policy.Attached
+		action   string
+		resource string
+		want     bool
+	}{
+		{alice, nil, "kms:Decrypt", "key/k", true},
+		{alice, nil, "kms:ScheduleKeyDeletion", "key/k", true},
+		{bob, all, "kms:Decrypt", "key/k", true},
+		{bob, all, "kms:GenerateDataKey", "key/k", true},
+		{bob, all, "kms:DescribeKey", "key/k", true},
+		{bob, all, "kms:ScheduleKeyDeletion", "key/k", false},
+		{bob, all, "kms:SetKeyPolicy", "key/k", false},
+		{bob, nil, "kms:Decrypt", "key/k", false},
+		// Nothing else has such a policy.
+		{alice, nil, "kms:DescribeKey", "alias/a", false},
+	} {
+		d := policy.Decide(&policy.Query{
+			Action: c.action, Resources: []arn.ARN{{Service: "kms", Region: "r", Account: "1", Resource: c.resource}},
+			Principal: c.who, Owner: "1", Identity: c.policies, Resource: &key,
+		})
+		if d.Allowed != c.want {
+			t.Errorf("%s %s %s: %v\n%s", c.who, c.action, c.resource, d.Allowed, reasons(d))
+		}
 	}
 }
 

@@ -49,8 +49,8 @@ func TestPatternAgainstDefinition(t *testing.T) {
 				}
 			}
 		}
-		if len(s) <= 4 && len(ps) <= 6 {
-			try(nil, 6)
+		if len(s) <= 4 && len(ps) <= 4 {
+			try(nil, 4)
 			if got := p.reaches(string(s)); got != want {
 				t.Fatalf("%q reaches %q: %v, want %v", string(ps), string(s), got, want)
 			}

@@ -169,7 +169,7 @@ func TestAgainstNaive(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		// Several questions at a time: rapid's usual 100 rounds are few.
-		for range 20 {
+		for range 10 {
 			compareWithNaive(t, drawQuestion(t))
 		}
 	})

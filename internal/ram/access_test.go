@@ -125,7 +125,9 @@ func TestChangesBumpTheEpoch(t *testing.T) {
 			t.Errorf("%s: epoch bumped = %v", tt.op, got)
 		}
 	}
-	if !bumped(func() { answer(t, s, s.Root, "resourcemanager", "CreateServiceLinkedRole", P{"ServiceName": ramtest.Service}) }) {
+	if !bumped(func() {
+		answer(t, s, s.Root, "resourcemanager", "CreateServiceLinkedRole", P{"ServiceName": ramtest.Service})
+	}) {
 		t.Error("CreateServiceLinkedRole does not bump the epoch")
 	}
 	second := ramtest.Creds{}

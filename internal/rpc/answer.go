@@ -23,10 +23,7 @@ func (p *Pipeline) refusal(c *Call, v access.Verdict) error {
 	who := c.Principal
 	e := c.Info.Product.NoPermission
 	thing := t.Resources[0].String()
-	text := fmt.Sprintf("This operation for %s is forbidden by permission system.", thing)
-	if len(d.Reasons) > 0 {
-		text += fmt.Sprintf(" %s was refused: %s.", t.Action, d.Reasons[0].Message)
-	}
+	text := fmt.Sprintf("This operation for %s is forbidden by permission system. %s was refused: %s.", thing, t.Action, because(d))
 	if m := t.Managed; m != nil && m.ManageURL != "" && brokenLaw(d, policy.GuardOwnedByProduct) {
 		see := *t
 		see.Action = m.Describe
@@ -45,6 +42,25 @@ func (p *Pipeline) refusal(c *Call, v access.Verdict) error {
 		AuthAction: t.Action, AuthPrincipalType: principalType(who), AuthPrincipalOwnerId: who.AccountOrSystem(),
 		AuthPrincipalDisplayName: who.DisplayName(), NoPermissionType: d.NoPermissionType, PolicyType: d.PolicyType,
 	})
+}
+
+// because says in words why a decision refused: the law that stands against the
+// request, or the kind of policy that denies it or should have allowed it.
+// Names of policies and what stands in them are not for every caller.
+func because(d policy.Decision) string {
+	if d.PolicyType == policy.GuardPolicyType {
+		return d.Reasons[0].Message
+	}
+	kind := map[string]string{
+		policy.IdentityPolicyType: "policy attached to the caller",
+		policy.SessionPolicyType:  "policy of the caller's session",
+		policy.TrustPolicyType:    "trust policy of the role",
+		policy.ResourcePolicyType: "policy of the resource",
+	}[d.PolicyType]
+	if d.NoPermissionType == policy.ExplicitDeny {
+		return "a " + kind + " denies it"
+	}
+	return "no " + kind + " allows it"
 }
 
 func brokenLaw(d policy.Decision, code policy.ReasonCode) bool {

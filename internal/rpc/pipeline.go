@@ -23,9 +23,6 @@ import (
 // moved into the log before further changes are refused.
 const MaxUndrained = 10_000
 
-// attemptsFor bounds how long a request is tried again after conflicts.
-const attemptsFor = 2 * time.Second
-
 // Limiter charges a request to a rate class. It is called after the signature
 // was verified and before the nonce is claimed, so that a throttled request
 // can be sent again as it is.
@@ -191,9 +188,12 @@ func (p *Pipeline) perform(ctx context.Context, c *Call, cred *identity.Credenti
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, attemptsFor+p.store.WriteTimeout())
+	// As long as one transaction may take, a request is tried again after
+	// conflicts.
+	patience := p.store.WriteTimeout()
+	ctx, cancel := context.WithTimeout(ctx, 2*patience)
 	defer cancel()
-	deadline := time.Now().Add(attemptsFor)
+	deadline := time.Now().Add(patience)
 	begun := *c.Record // what an attempt adds is forgotten by the next
 	for attempt := 1; ; attempt++ {
 		*c.Record = begun

@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/opensesame-kms/opensesame/internal/access"
+	"github.com/opensesame-kms/opensesame/internal/arn"
+	"github.com/opensesame-kms/opensesame/internal/policy"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 )
 
@@ -20,7 +22,9 @@ type describeRegionsOutput struct{ Regions regionList }
 func (s *Service) describeRegions() rpc.Op[describeRegionsInput, describeRegionsOutput] {
 	return rpc.Op[describeRegionsInput, describeRegionsOutput]{
 		Name: "DescribeRegions", Class: rpc.ClassFree, NoTrail: true,
-		Targets: func(*rpc.Call, *describeRegionsInput) ([]access.Target, error) { return nil, nil },
+		Targets: func(c *rpc.Call, _ *describeRegionsInput) ([]access.Target, error) {
+			return []access.Target{{Action: c.Info.Action, Resources: []arn.ARN{policy.Everything}, Account: c.Account(), Free: true}}, nil
+		},
 		Func: func(_ context.Context, c *rpc.Call, _ *describeRegionsInput) (*describeRegionsOutput, error) {
 			return &describeRegionsOutput{regionList{[]region{{c.Region}}}}, nil
 		},
