@@ -50,6 +50,9 @@ func (c *connection) as(what string, names [][3]string) (*client.Client, error) 
 		if id == "" {
 			continue
 		}
+		if os.Getenv(n[1]) == "" {
+			return nil, fmt.Errorf("%s is set, but %s is not", n[0], n[1])
+		}
 		token := ""
 		if n[2] != "" {
 			token = os.Getenv(n[2])

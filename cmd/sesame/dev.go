@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -32,13 +34,17 @@ func (c *devCommand) Run(ctx context.Context, w io.Writer) (err error) {
 			return err
 		}
 	}
-	data := c.Data
-	if data == "" {
-		if data, err = os.MkdirTemp("", "sesame-dev-"); err != nil {
-			return err
+	if c.EnvFile != "" {
+		// Whoever waits for the file must not find an earlier server's.
+		if err := os.Remove(c.EnvFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove the old env file: %w", err)
 		}
-		defer func() { err = firstError(err, os.RemoveAll(data)) }()
 	}
+	data, remove, err := c.dataDir()
+	if err != nil {
+		return err
+	}
+	defer func() { err = firstError(err, remove()) }()
 	a, err := app.Start(ctx, config.Config{
 		DataDir: data, Region: c.Region, Listen: c.Listen, HTTP: c.HTTP, TLSNames: c.TLSNames,
 	}, app.Options{Logger: c.logger()})
@@ -64,6 +70,17 @@ func (c *devCommand) Run(ctx context.Context, w io.Writer) (err error) {
 	}
 	_, err = fmt.Fprintln(w, "\nStopping.")
 	return err
+}
+
+// dataDir returns the data folder's absolute path, for the paths that are shown
+// must hold in other folders too, and what to do with it in the end.
+func (c *devCommand) dataDir() (path string, remove func() error, err error) {
+	if c.Data != "" {
+		path, err = filepath.Abs(c.Data)
+		return path, func() error { return nil }, err
+	}
+	path, err = os.MkdirTemp("", "sesame-dev-")
+	return path, func() error { return os.RemoveAll(path) }, err
 }
 
 func firstError(errs ...error) error {

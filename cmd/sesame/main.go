@@ -4,9 +4,11 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -31,6 +33,7 @@ type commands struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends a stop that takes too long
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -73,16 +76,32 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (status i
 // complain prints an error for a person: what happened, and what may help.
 func complain(w io.Writer, err error) {
 	_, _ = fmt.Fprintln(w, "sesame:", err)
+	if h := hint(err); h != "" {
+		_, _ = fmt.Fprintln(w, "hint:", h)
+	}
+}
+
+// hint says what to try after err; empty if nothing comes to mind.
+func hint(err error) string {
+	var unknownCA x509.UnknownAuthorityError
+	if errors.As(err, &unknownCA) {
+		return "SESAME_CA_FILE names the server's certificate authority; `sesame dev` prints it"
+	}
+	var dial *net.OpError
+	if errors.As(err, &dial) && dial.Op == "dial" {
+		return "is the server running? SESAME_ENDPOINT says where; `sesame dev` prints it"
+	}
 	var e *client.Error
 	if !errors.As(err, &e) {
-		return
+		return ""
 	}
 	switch e.Code {
 	case "InvalidAccessKeyId.NotFound", "SignatureDoesNotMatch":
-		_, _ = fmt.Fprintln(w, "hint: check SESAME_ACCESS_KEY_ID and SESAME_ACCESS_KEY_SECRET; `sesame dev` prints them, and a server that was started anew has new ones")
+		return "check SESAME_ACCESS_KEY_ID and SESAME_ACCESS_KEY_SECRET; `sesame dev` prints them, and a server that was started anew has new ones"
 	case "InvalidTimeStamp.Expired":
-		_, _ = fmt.Fprintln(w, "hint: the clocks of this machine and the server differ by more than 15 minutes")
+		return "the clocks of this machine and the server differ by more than 15 minutes"
 	}
+	return ""
 }
 
 type versionCommand struct{}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -96,7 +97,7 @@ func Start(ctx context.Context, cfg config.Config, opt Options) (_ *App, err err
 		}
 	}()
 	for _, step := range []func(context.Context) error{
-		a.openKeys, a.startEtcd, a.openStore, a.bootstrap, a.openAudit, a.buildGateway, a.startTasks, a.listen,
+		a.openKeys, a.startEtcd, a.openStore, a.bootstrap, a.nameKeyring, a.openAudit, a.buildGateway, a.startTasks, a.listen,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -114,16 +115,21 @@ func (a *App) openKeys(context.Context) (err error) {
 		return fmt.Errorf("data folder: %w", err)
 	}
 	dir := filepath.Join(a.cfg.DataDir, sealDir)
-	_, dataErr := os.Stat(filepath.Join(a.cfg.DataDir, etcdDir))
-	if !seal.Exists(dir) && dataErr != nil {
+	_, statErr := os.Stat(filepath.Join(a.cfg.DataDir, etcdDir))
+	databaseExists := !errors.Is(statErr, fs.ErrNotExist)
+	switch {
+	case seal.Exists(dir) || databaseExists || a.wasUsed():
+		a.keys, err = seal.Open(dir)
+	default:
 		if a.keys, err = seal.Create(dir); err != nil {
-			return fmt.Errorf("make the root key: %w", err)
+			err = fmt.Errorf("make the root key: %w", err)
 		}
-	} else if a.keys, err = seal.Open(dir); err != nil {
+	}
+	if err != nil {
 		return err
 	}
 	a.ring = keyring.New(a.keys.Epoch(), a.keys.Older()...)
-	return nil
+	return a.compareKeyring(databaseExists)
 }
 
 func (a *App) startEtcd(ctx context.Context) (err error) {
@@ -139,6 +145,9 @@ func (a *App) startEtcd(ctx context.Context) (err error) {
 
 func (a *App) openStore(ctx context.Context) (err error) {
 	meta, err := store.ReadMeta(ctx, a.node.Client())
+	if err == nil {
+		err = meta.CheckFormat() // before anything else of a newer release is believed
+	}
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		if a.cfg.Region == "" {

@@ -108,11 +108,8 @@ func (d *door) manage(t testing.TB, acct *sesametest.Account, code string) cred 
 // account may take on, and a session of it.
 func (d *door) adminSession(t testing.TB, acct *sesametest.Account) cred {
 	t.Helper()
-	acct.NewUser(t, "assumer", "")
+	user := acct.NewUser(t, "assumer", "")
 	acct.Attach(t, "assumer", "System", "AliyunSTSAssumeRoleAccess")
-	var out struct{ AccessKey struct{ AccessKeyId, AccessKeySecret string } }
-	d.MustCall(t, acct.Root, "ram", "CreateAccessKey", p{"UserName": "assumer"}, &out)
-	user := cred{AccessKeyID: out.AccessKey.AccessKeyId, AccessKeySecret: out.AccessKey.AccessKeySecret}
 	return d.Assume(t, user, acct.NewRole(t, "admin-role", "", "AdministratorAccess"))
 }
 

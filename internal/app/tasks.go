@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/opensesame-kms/opensesame/internal/keyring"
 	"github.com/opensesame-kms/opensesame/internal/store"
 )
@@ -25,7 +23,7 @@ const (
 func (a *App) startTasks(context.Context) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	a.tasks.Go(func() {
-		_ = a.store.DrainOutbox(ctx, a.cfg.Node, a.appendAll) // ends with ctx
+		_ = a.store.DrainOutbox(ctx, a.cfg.Node, a.auditLog.AppendAll) // ends with ctx
 	})
 	a.tasks.Go(func() { a.rotateTokenKeys(ctx) })
 	a.onClose(func(context.Context) error {
@@ -34,18 +32,6 @@ func (a *App) startTasks(context.Context) error {
 		return nil
 	})
 	return nil
-}
-
-// appendAll moves audit records of committed changes into the log.
-func (a *App) appendAll(ctx context.Context, payloads [][]byte) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for _, p := range payloads {
-		g.Go(func() error {
-			_, err := a.auditLog.Append(ctx, p)
-			return err
-		})
-	}
-	return g.Wait()
 }
 
 func (a *App) rotateTokenKeys(ctx context.Context) {

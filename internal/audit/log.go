@@ -266,6 +266,11 @@ func (l *Log) Append(ctx context.Context, payload []byte) (uint64, error) {
 		l.waiters.Put(w)
 		return 0, err
 	}
+	return l.await(ctx, w)
+}
+
+// await waits for the writer's answer to a record that was queued.
+func (l *Log) await(ctx context.Context, w *waiter) (uint64, error) {
 	var r result
 	select {
 	case r = <-w.answer:
@@ -280,6 +285,34 @@ func (l *Log) Append(ctx context.Context, payload []byte) (uint64, error) {
 	}
 	l.waiters.Put(w)
 	return r.index, nil
+}
+
+// AppendAll adds records in their order and returns when all of them are
+// durable, after as few syncs as possible. After an error any of them may be
+// in the log; the caller gives them again. It is for whoever moves records that
+// are durable elsewhere.
+func (l *Log) AppendAll(ctx context.Context, payloads [][]byte) error {
+	var errs []error
+	waiters := make([]*waiter, 0, len(payloads))
+	for _, p := range payloads {
+		if len(p) == 0 || len(p) > l.cfg.MaxRecord {
+			errs = append(errs, fmt.Errorf("%w: %d bytes, want 1 to %d", ErrSize, len(p), l.cfg.MaxRecord))
+			break
+		}
+		w := l.newWaiter()
+		if err := l.enqueue(p, w); err != nil {
+			l.waiters.Put(w)
+			errs = append(errs, err)
+			break
+		}
+		waiters = append(waiters, w)
+	}
+	for _, w := range waiters {
+		if _, err := l.await(ctx, w); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // enqueue hands a record to the writer.

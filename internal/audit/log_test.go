@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -180,6 +181,34 @@ func TestSizes(t *testing.T) {
 	}
 	if l.Durable() != 1 {
 		t.Errorf("%d records, want 1", l.Durable())
+	}
+}
+
+// TestAppendAll: a list goes into the log whole and in its order, and one bad
+// payload in it is an error that loses none of those before it.
+func TestAppendAll(t *testing.T) {
+	l, _ := open(t, Config{Dir: t.TempDir(), SegmentSize: 4096, MaxRecord: 100})
+	var want [][]byte
+	for i := range 200 {
+		want = append(want, fmt.Appendf(nil, "record %03d", i))
+	}
+	if err := l.AppendAll(t.Context(), want); err != nil {
+		t.Fatal(err)
+	}
+	err := l.AppendAll(t.Context(), [][]byte{[]byte("good"), bytes.Repeat([]byte("x"), 101), []byte("after")})
+	if !errors.Is(err, ErrSize) {
+		t.Errorf("a payload that is too long: %v", err)
+	}
+	want = append(want, []byte("good"))
+	var got [][]byte
+	if err := Read(l.cfg.Dir, 0, func(_ uint64, p []byte) error {
+		got = append(got, bytes.Clone(p))
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.EqualFunc(want, got, bytes.Equal) {
+		t.Errorf("got %d records, want %d in their order", len(got), len(want))
 	}
 }
 

@@ -8,7 +8,9 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/opensesame-kms/opensesame/internal/apierr"
@@ -75,6 +77,9 @@ func decodeJSON(body []byte) ([]identity.Param, *apierr.Error) {
 		if err := dec.Decode(&raw); err != nil {
 			return nil, broken("the value of a member cannot be read")
 		}
+		if loneSurrogate(raw) {
+			return nil, broken("a string holds half of a \\u surrogate pair, which is no character")
+		}
 		value, given := jsonText(raw)
 		if !given {
 			continue
@@ -109,6 +114,32 @@ func jsonText(raw json.RawMessage) (string, bool) {
 	default:
 		return string(raw), true
 	}
+}
+
+// loneSurrogate reports whether a valid JSON value holds a \u escape of half a
+// surrogate pair. The decoder would put another character in its place, and a
+// secret would come back other than it was sent.
+func loneSurrogate(raw []byte) bool {
+	escape := func(b []byte) rune { // of \uXXXX at the front of b, else 0
+		if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
+			return 0
+		}
+		n, _ := strconv.ParseUint(string(b[2:6]), 16, 16) // valid by the decoder's word
+		return rune(n)
+	}
+	for i := 0; i < len(raw); i++ {
+		if raw[i] != '\\' {
+			continue
+		}
+		if r := escape(raw[i:]); utf16.IsSurrogate(r) {
+			if utf16.DecodeRune(r, escape(raw[i+6:])) == utf8.RuneError {
+				return true
+			}
+			i += 6
+		}
+		i++ // the character after the backslash
+	}
+	return false
 }
 
 // decodeBody reads the body's parameters by its content type. A body that is

@@ -136,7 +136,7 @@ func (p *Pipeline) admit(ctx context.Context, c *Call) (*identity.Credentials, m
 	if scheme != identity.SchemeV3 && len(c.req.JSON) > 0 {
 		return nil, nil, apierr.InvalidParam.Msg("A JSON body is read only in a request signed with ACS3.")
 	}
-	params, err := c.req.params()
+	params, err := c.req.params(op)
 	if err != nil {
 		return nil, nil, err
 	}

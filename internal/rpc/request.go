@@ -3,6 +3,7 @@ package rpc
 import (
 	"net/http"
 	"net/netip"
+	"slices"
 
 	"github.com/opensesame-kms/opensesame/internal/apierr"
 	"github.com/opensesame-kms/opensesame/internal/identity"
@@ -33,15 +34,26 @@ type Response struct {
 
 // params merges query, form and JSON into one map. A parameter that is given
 // twice, wherever, is refused: two readers could understand it in two ways.
-func (r *Request) params() (map[string]string, error) {
+func (r *Request) params(op *Info) (map[string]string, error) {
 	out := make(map[string]string, len(r.Query)+len(r.Form)+len(r.JSON))
 	for _, list := range [][]identity.Param{r.Query, r.Form, r.JSON} {
 		for _, p := range list {
 			if _, twice := out[p.Name]; twice {
-				return nil, apierr.InvalidParameter(p.Name, "it is given more than once")
+				return nil, repeated(op, p.Name)
 			}
 			out[p.Name] = p.Value
 		}
 	}
 	return out, nil
+}
+
+// repeated is the refusal of a parameter that is given twice. Some products
+// write the parameter's name into the code: a name that is no parameter of the
+// operation, and so a stranger's own text, does not get there.
+func repeated(op *Info, name string) error {
+	const why = "it is given more than once"
+	if slices.Contains(op.Params, name) {
+		return BadParam{name, Value, why}
+	}
+	return apierr.InvalidParameter(name, why)
 }

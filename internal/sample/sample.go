@@ -169,6 +169,15 @@ func tolerate(err error, code string) error {
 	return err
 }
 
+// lost says what the code of err means here: the server hands a credential out
+// once, and this one was, in a start that ended before it could be kept.
+func lost(err error, code string) error {
+	if err == nil || tolerate(err, code) != nil {
+		return err
+	}
+	return errors.New("it exists, but its credential is not on file (was the first start interrupted?): start on a new data folder")
+}
+
 type wireKey struct {
 	AccessKeyId     string
 	AccessKeySecret string
@@ -187,7 +196,7 @@ func (s *Sample) account(ctx context.Context) error {
 			params["AccountId"] = s.state.AccountID
 		}
 		if err := s.call(ctx, s.cfg.Operator, mask.Text{}, "opensesame", "CreateAccount", params, &out); err != nil {
-			return fmt.Errorf("create the sample account: %w", err)
+			return fmt.Errorf("create the sample account: %w", lost(err, "Rejected.ResourceExist"))
 		}
 		s.state.AccountID, s.state.Root = out.Account.AccountId, out.AccessKey.file()
 		if err := s.save(); err != nil {
@@ -216,7 +225,7 @@ func (s *Sample) services(ctx context.Context) error {
 			var out struct{ AccessKey wireKey }
 			err := s.call(ctx, s.cfg.Operator, mask.Text{}, "opensesame", "CreateServiceCredential",
 				map[string]string{"ServiceName": p.ServiceName}, &out)
-			if err != nil {
+			if err = lost(err, "Forbidden.NoPermission"); err != nil {
 				return fmt.Errorf("create the credential of %s: %w", p.ServiceName, err)
 			}
 			s.state.Services[p.ServiceName] = out.AccessKey.file()
@@ -309,18 +318,36 @@ func (s *Sample) reader(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", st.operation, err)
 		}
 	}
-	if s.state.Reader.ID == "" {
-		var out struct{ AccessKey wireKey }
-		if err := s.call(ctx, s.Root, mask.Text{}, "ram", "CreateAccessKey", map[string]string{"UserName": ReaderName}, &out); err != nil {
-			return fmt.Errorf("create the reader's access key: %w", err)
-		}
-		s.state.Reader = out.AccessKey.file()
-		if err := s.save(); err != nil {
-			return err
-		}
+	if err := s.readerKey(ctx); err != nil {
+		return fmt.Errorf("the reader's access key: %w", err)
 	}
 	s.Reader = s.state.Reader.credential()
 	return nil
+}
+
+// readerKey makes the reader's access key unless the one on file is still
+// there.
+func (s *Sample) readerKey(ctx context.Context) error {
+	user := map[string]string{"UserName": ReaderName}
+	var list struct {
+		AccessKeys struct {
+			AccessKey []struct{ AccessKeyId string }
+		}
+	}
+	if err := s.call(ctx, s.Root, mask.Text{}, "ram", "ListAccessKeys", user, &list); err != nil {
+		return err
+	}
+	for _, k := range list.AccessKeys.AccessKey {
+		if k.AccessKeyId == s.state.Reader.ID {
+			return nil
+		}
+	}
+	var out struct{ AccessKey wireKey }
+	if err := s.call(ctx, s.Root, mask.Text{}, "ram", "CreateAccessKey", user, &out); err != nil {
+		return err
+	}
+	s.state.Reader = out.AccessKey.file()
+	return s.save()
 }
 
 // Step is one step of the main job, as it is shown.
@@ -330,7 +357,7 @@ type Step struct{ Who, What, Outcome string }
 // owner's root user try to delete it. It returns what happened; an error means
 // that something else happened than should.
 func (s *Sample) MainJob(ctx context.Context) ([]Step, error) {
-	deposit, err := s.deposit(ctx)
+	deposit, isNew, err := s.deposit(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -338,7 +365,8 @@ func (s *Sample) MainJob(ctx context.Context) ([]Step, error) {
 	if err := s.call(ctx, s.Reader, mask.Text{}, "kms", "GetSecretValue", map[string]string{"SecretName": SecretName}, &read); err != nil {
 		return nil, fmt.Errorf("read the secret as the reader: %w", err)
 	}
-	if read.SecretData != secretValue {
+	// A secret of an earlier start may have got another value since.
+	if isNew && read.SecretData != secretValue {
 		return nil, errors.New("the reader read another value than the product deposited")
 	}
 	err = s.call(ctx, s.Root, mask.Text{}, "kms", "DeleteSecret", map[string]string{"SecretName": SecretName}, nil)
@@ -352,32 +380,44 @@ func (s *Sample) MainJob(ctx context.Context) ([]Step, error) {
 	), nil
 }
 
-func (s *Sample) deposit(ctx context.Context) ([]Step, error) {
+// deposit assumes the role and creates the secret, or finds it there.
+func (s *Sample) deposit(ctx context.Context) (steps []Step, isNew bool, err error) {
 	i := slices.IndexFunc(s.Products, func(p Product) bool { return slices.Contains(p.Codes, code) })
 	if i < 0 {
-		return nil, fmt.Errorf("no product has the code %s", code)
+		return nil, false, fmt.Errorf("no product has the code %s", code)
 	}
 	p := s.Products[i]
 	var session struct {
 		AssumedRoleUser struct{ Arn string }
 		Credentials     struct{ AccessKeyId, AccessKeySecret, SecurityToken string }
 	}
-	err := s.call(ctx, p.Credential, mask.Text{}, "sts", "AssumeRole",
+	err = s.call(ctx, p.Credential, mask.Text{}, "sts", "AssumeRole",
 		map[string]string{"RoleArn": p.RoleARN, "RoleSessionName": "deposit"}, &session)
 	if err != nil {
-		return nil, fmt.Errorf("assume the service-linked role: %w", err)
+		return nil, false, fmt.Errorf("assume the service-linked role: %w", err)
 	}
-	who := "service " + p.Service
-	steps := []Step{{who, "AssumeRole", session.AssumedRoleUser.Arn}}
+	steps = append(steps, Step{"service " + p.Service, "AssumeRole", session.AssumedRoleUser.Arn})
 	c := session.Credentials
-	err = s.call(ctx, Credential{c.AccessKeyId, mask.NewText(c.AccessKeySecret)}, mask.NewText(c.SecurityToken), "kms", "CreateSecret",
-		map[string]string{"SecretName": SecretName, "VersionId": "v1", "SecretData": secretValue, "Description": "API key that Model Studio manages"}, nil)
-	outcome := "deposited"
-	if err != nil && tolerate(err, "Rejected.ResourceExist") == nil {
-		outcome, err = "is there already", nil
+	as := func(operation string, params map[string]string) error {
+		return s.call(ctx, Credential{c.AccessKeyId, mask.NewText(c.AccessKeySecret)}, mask.NewText(c.SecurityToken), "kms", operation, params, nil)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("deposit the secret: %w", err)
+	err = as("CreateSecret", map[string]string{
+		"SecretName": SecretName, "VersionId": "v1", "SecretData": secretValue, "Description": "API key that Model Studio manages",
+	})
+	step := Step{"managing session", "CreateSecret " + SecretName, "deposited"}
+	var refused *client.Error
+	switch {
+	case err == nil:
+		isNew = true
+	case errors.As(err, &refused) && refused.Code == "Rejected.ResourceExist":
+		step.Outcome = "is there already"
+	case errors.As(err, &refused) && refused.Code == "Rejected.ResourceInDeleteWindow":
+		step.What, step.Outcome = "RestoreSecret "+SecretName, "restored: it was to be deleted"
+		if err := as("RestoreSecret", map[string]string{"SecretName": SecretName}); err != nil {
+			return nil, false, fmt.Errorf("restore the secret: %w", err)
+		}
+	default:
+		return nil, false, fmt.Errorf("deposit the secret: %w", err)
 	}
-	return append(steps, Step{"managing session", "CreateSecret " + SecretName, outcome}), nil
+	return append(steps, step), isNew, nil
 }

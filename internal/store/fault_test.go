@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -51,6 +52,15 @@ func TestUnknownOutcome(t *testing.T) {
 				f.put("a/x", "other")
 			}
 			kv.txn.Store(&tt.fault)
+			// The replica learns of the transaction some time after the revision
+			// check: the outcome is known only to who waits for it.
+			w.hold.Lock()
+			var once sync.Once
+			release := func(resp *clientv3.GetResponse, err error) (*clientv3.GetResponse, error) {
+				once.Do(func() { time.AfterFunc(20*time.Millisecond, w.hold.Unlock) })
+				return resp, err
+			}
+			kv.got.Store(&release)
 			rev, err := f.Commit(t.Context(), v, "r1", func(tx *Tx) error {
 				_, _ = notes.Read(tx, "a/x")
 				notes.Put(tx, "a/x", &note{Text: "mine"})
@@ -60,6 +70,7 @@ func TestUnknownOutcome(t *testing.T) {
 				return nil
 			})
 			kv.txn.Store(nil)
+			once.Do(w.hold.Unlock)
 			if !errors.Is(err, tt.want) {
 				t.Fatalf("Commit = %v, want %v", err, tt.want)
 			}
@@ -237,6 +248,26 @@ func TestRevisionWentBackInAnswer(t *testing.T) {
 			}
 			f.want("a/x", "1")
 		})
+	}
+}
+
+// TestPublishAfterDrop: what an applier still has in hand when somebody drops
+// its replica must not bring it back.
+func TestPublishAfterDrop(t *testing.T) {
+	f := newFixture(t)
+	f.put("a/x", "1")
+	if err := f.Close(); err != nil { // no applier but this test
+		t.Fatal(err)
+	}
+	v := f.current.Load()
+	stale := *v
+	stale.gen, stale.live, stale.next = v.gen-1, true, make(chan struct{})
+	if f.publish(&stale) || f.current.Load() != v {
+		t.Error("a view of a dropped replica was published")
+	}
+	f.drop(v.gen-1, errWentBack)
+	if f.current.Load() != v {
+		t.Error("a late complaint about an earlier load dropped the present one")
 	}
 }
 

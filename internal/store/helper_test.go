@@ -235,6 +235,8 @@ type faultyWatcher struct {
 	end    context.CancelFunc
 	starts int
 	begun  chan struct{} // closed when the first watch has begun
+	// hold, while locked, holds responses back.
+	hold sync.Mutex
 }
 
 func (w *faultyWatcher) Watch(ctx context.Context, key string, opts ...clientv3.OpOption) clientv3.WatchChan {
@@ -261,6 +263,8 @@ func (w *faultyWatcher) Watch(ctx context.Context, key string, opts ...clientv3.
 				if !ok {
 					return
 				}
+				w.hold.Lock()
+				w.hold.Unlock() //nolint:staticcheck // only to wait
 			case resp = <-inject:
 			case <-ctx.Done():
 				return

@@ -183,6 +183,39 @@ func TestDrainDeleteFails(t *testing.T) {
 	_ = stop()
 }
 
+// TestDrainDeletesExactly: a record that changes while it is carried to the log
+// is not the one that was carried.
+func TestDrainDeletesExactly(t *testing.T) {
+	f := newFixture(t)
+	audited(f, 0, 1)
+	key := Prefix + "outbox/n1/r999999/0000"
+	value, err := sign(testMAC{}, key, []byte("changed"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var once sync.Once
+	l := newTestLog()
+	s := f.Store
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- s.DrainOutbox(ctx, "n1", func(ctx context.Context, payloads [][]byte) error {
+			once.Do(func() {
+				if _, err := f.node.Client().Put(ctx, key, string(value)); err != nil {
+					t.Error(err)
+				}
+			})
+			return l.appendAll(ctx, payloads)
+		})
+	}()
+	drained(f)
+	cancel()
+	<-done
+	if got := l.all(); !slices.Contains(got, "changed") {
+		t.Errorf("log = %q, the changed record is lost", got)
+	}
+}
+
 // TestDrainLeavesForgery: a forged audit record is neither logged nor deleted,
 // and does not hold up the others.
 func TestDrainLeavesForgery(t *testing.T) {
