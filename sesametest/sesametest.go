@@ -122,6 +122,7 @@ func (s *Server) start() error {
 		DataDir: s.opt.Dir, Region: s.opt.Region, Listen: "127.0.0.1:0", FastElection: true,
 		ForceSharedCheck: s.opt.SharedCheck, TLSNames: s.opt.TLSNames,
 		ReadTimeout: 25 * time.Second, WriteTimeout: 20 * time.Second, AuditLateAfter: 5 * time.Second,
+		AuditSegment: 1 << 20,
 	}
 	if s.opt.HTTP {
 		cfg.HTTP = "127.0.0.1:0"

@@ -97,7 +97,7 @@ func hint(err error) string {
 	}
 	switch e.Code {
 	case "InvalidAccessKeyId.NotFound", "SignatureDoesNotMatch":
-		return "check SESAME_ACCESS_KEY_ID and SESAME_ACCESS_KEY_SECRET; `sesame dev` prints them, and a server that was started anew has new ones"
+		return "check the access key id and secret in the environment; `sesame dev` prints them, and a server that was started anew has new ones"
 	case "InvalidTimeStamp.Expired":
 		return "the clocks of this machine and the server differ by more than 15 minutes"
 	}

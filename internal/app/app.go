@@ -174,7 +174,7 @@ func (a *App) openStore(ctx context.Context) (err error) {
 
 func (a *App) openAudit(context.Context) error {
 	log, recovery, err := audit.Open(audit.Config{
-		Dir: filepath.Join(a.cfg.DataDir, auditDir), LateAfter: a.cfg.AuditLateAfter,
+		Dir: filepath.Join(a.cfg.DataDir, auditDir), LateAfter: a.cfg.AuditLateAfter, SegmentSize: a.cfg.AuditSegment,
 		FS: a.opt.AuditFS, Logger: a.log, Clock: a.clock, Withheld: a.withheld,
 	})
 	if err != nil {

