@@ -28,8 +28,8 @@ type at struct {
 func (a at) as(c sesametest.Credential) at { a.cred = c; return a }
 
 // ok calls an operation that must succeed and compares the whole answer, as far
-// as the SDK knows its fields, with want: request ids and times there stand as
-// "ID" and "TIME". It returns what was decoded.
+// as the SDK knows its fields, with want: what differs from call to call stands
+// there as [plain] writes it. It returns what was decoded.
 func (a at) ok(product, operation string, p params, want answer) answer {
 	a.t.Helper()
 	got, err := a.how.call(a.srv, a.cred, product, operation, p)
@@ -65,6 +65,17 @@ func (a at) refused(product, operation string, p params, status int, code string
 	return r
 }
 
+// field reads a text of an answer, for example field(got, "User", "UserId").
+func field(a answer, path ...string) string {
+	var v any = map[string]any(a)
+	for _, name := range path {
+		m, _ := v.(map[string]any)
+		v = m[name]
+	}
+	s, _ := v.(string)
+	return s
+}
+
 func (a at) kms(operation string, p params, want answer) answer {
 	a.t.Helper()
 	return a.ok("kms", operation, p, want)
@@ -88,10 +99,25 @@ func (r *refusal) mention(t *testing.T, texts ...string) {
 var (
 	requestID = regexp.MustCompile(`^[0-9A-F]{8}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{12}$`)
 	wireTime  = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$`)
+	entityID  = regexp.MustCompile(`^[1-9]\d{17}$`)
 )
 
-// plain returns the answer with "ID" for its request id and "TIME" for times,
-// if they have the form that they must have.
+// varying are the forms of fields that differ from call to call, by name, and
+// what stands for them in wanted answers.
+var varying = map[string]struct {
+	form    *regexp.Regexp
+	written string
+}{
+	"RequestId":       {requestID, "ID"},
+	"UserId":          {entityID, "ENTITY"},
+	"RoleId":          {entityID, "ENTITY"},
+	"AccessKeyId":     {regexp.MustCompile(`^(LTAI5t[0-9A-Za-z]{18}|STS\.N[0-9A-Za-z]{20,30})$`), "KEY"},
+	"AccessKeySecret": {regexp.MustCompile(`^[0-9A-Za-z]{30,50}$`), "SECRET"},
+	"SecurityToken":   {regexp.MustCompile(`^CAIS[0-9A-Za-z+/=]{100,}$`), "TOKEN"},
+}
+
+// plain returns the answer with names for what differs from call to call, where
+// that has the form that it must have: "TIME" for times, and those of varying.
 func plain(name string, v any) any {
 	switch v := v.(type) {
 	case map[string]any:
@@ -107,11 +133,11 @@ func plain(name string, v any) any {
 		}
 		return out
 	case string:
-		switch {
-		case name == "RequestId" && requestID.MatchString(v):
-			return "ID"
-		case wireTime.MatchString(v):
+		if wireTime.MatchString(v) {
 			return "TIME"
+		}
+		if f, ok := varying[name]; ok && f.form.MatchString(v) {
+			return f.written
 		}
 	}
 	return v
@@ -176,9 +202,11 @@ func list[T any](elems ...T) []any {
 
 // session reads the credential of AssumeRole's answer.
 func session(a answer) sesametest.Credential {
-	c, _ := a["Credentials"].(map[string]any)
-	text := func(name string) string { s, _ := c[name].(string); return s }
-	return sesametest.Credential{AccessKeyID: text("AccessKeyId"), AccessKeySecret: text("AccessKeySecret"), SecurityToken: text("SecurityToken")}
+	return sesametest.Credential{
+		AccessKeyID:     field(a, "Credentials", "AccessKeyId"),
+		AccessKeySecret: field(a, "Credentials", "AccessKeySecret"),
+		SecurityToken:   field(a, "Credentials", "SecurityToken"),
+	}
 }
 
 // readerPolicy lets a user read the default secrets of one product code.

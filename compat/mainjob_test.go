@@ -53,8 +53,8 @@ func TestMainJob(t *testing.T) {
 			})
 		}
 
-		ownerIsRefused(t, root, name, arn)
-		foreignersAreRefused(t, root, reader, other, name)
+		ownerIsRefused(t, root, acct, name, arn)
+		foreignersAreRefused(t, reader, other, acct.ID, name)
 
 		product.kms("DeleteSecret", params{"SecretName": name, "RecoveryWindowInDays": "7"}, answer{"SecretName": name, "PlannedDeleteTime": "TIME"})
 		reader.kmsRefused("GetSecretValue", params{"SecretName": name}, 409, "Rejected.ResourceInDeleteWindow")
@@ -74,23 +74,43 @@ func deposit(t *testing.T, service at, acct *sesametest.Account, code string) se
 }
 
 // ownerIsRefused tries every write on a default secret as the account's root
-// user, an administrator, and a role that may do everything.
-func ownerIsRefused(t *testing.T, root at, name, arn string) {
+// user, an administrator, and a session of a role that may do everything.
+func ownerIsRefused(t *testing.T, root at, acct *sesametest.Account, name, arn string) {
 	t.Helper()
-	acct := &sesametest.Account{}
-	_ = acct
-	for who, owner := range owners(t, root) {
+	const everything = `{"Version":"1","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`
+	admin := acct.NewUser(t, "admin", everything)
+	role := root.srv.Assume(t, admin, acct.NewRole(t, "administrators", "", "AdministratorAccess"))
+	for who, owner := range map[string]at{"root": root, "an administrator": root.as(admin), "a role session": root.as(role)} {
 		for operation, p := range map[string]params{
 			"CreateSecret":   {"SecretName": name, "VersionId": "v1", "SecretData": "x"},
 			"PutSecretValue": {"SecretName": name, "VersionId": "v3", "SecretData": "x"},
-			"DeleteSecret":   {"SecretName": name},
-			"RestoreSecret":  {"SecretName": name},
+			"DeleteSecret":   {"SecretName": name, "ForceDeleteWithoutRecovery": "true"},
+			"RestoreSecret":  {"SecretName": arn},
 		} {
 			r := owner.kmsRefused(operation, p, 403, "Forbidden.NoPermission")
 			r.mention(t, arn, "Model Studio")
 			if r.Denied["AuthAction"] != "kms:"+operation {
-				t.Errorf("%s %s: AccessDeniedDetail is %v", who, operation, r.Denied)
+				t.Errorf("%s as %s: AccessDeniedDetail is %v", operation, who, r.Denied)
 			}
 		}
 	}
+}
+
+// foreignersAreRefused tries what the reader and another service's managing
+// session must not do.
+func foreignersAreRefused(t *testing.T, reader, other at, account, name string) {
+	t.Helper()
+	const refused = "Forbidden.NoPermission"
+	reader.kmsRefused("GetSecretValue", params{"SecretName": "ordinary"}, 403, refused).mention(t, ":secret/ordinary")
+	reader.kmsRefused("PutSecretValue", params{"SecretName": name, "VersionId": "v3", "SecretData": "x"}, 403, refused)
+
+	arn := "acs:kms:cn-hangzhou:" + account + ":secret/"
+	other.kmsRefused("GetSecretValue", params{"SecretName": name}, 403, refused).mention(t, arn+name)
+	other.kmsRefused("DescribeSecret", params{"SecretName": name}, 403, refused)
+	other.kmsRefused("CreateSecret", params{"SecretName": "bailian!of-another", "VersionId": "v1", "SecretData": "x"}, 403, refused).
+		mention(t, arn+"bailian!of-another")
+	other.kmsRefused("PutSecretValue", params{"SecretName": name, "VersionId": "v3", "SecretData": "x"}, 403, refused)
+	other.kmsRefused("DeleteSecret", params{"SecretName": name}, 403, refused)
+	other.kmsRefused("GetSecretValue", params{"SecretName": "ordinary"}, 403, refused)
+	other.kms("ListSecrets", params{}, answer{"PageNumber": 1, "PageSize": 10})
 }

@@ -299,7 +299,7 @@ func (s *classicSDK) client(srv *sesametest.Server, c sesametest.Credential, pro
 	return client, err
 }
 
-// request makes the SDK's request for an operation with its own constructor.
+// of makes one type of the SDK's constructors of requests.
 func of[R requests.AcsRequest](f func() R) func() requests.AcsRequest {
 	return func() requests.AcsRequest { return f() }
 }
@@ -348,7 +348,7 @@ func (s *classicSDK) call(srv *sesametest.Server, c sesametest.Credential, produ
 		return nil, fmt.Errorf("no request of the classic SDK is known for %s %s", product, operation)
 	}
 	req := constructor()
-	req.(interface{ SetMethod(string) }).SetMethod(s.method)
+	reflect.ValueOf(req).Elem().FieldByName("Method").SetString(s.method)
 	if err := fill(reflect.ValueOf(req).Elem(), "name", p); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,14 +11,17 @@ import (
 	"text/tabwriter"
 
 	"github.com/opensesame-kms/opensesame/internal/client"
+	"github.com/opensesame-kms/opensesame/internal/config"
 	"github.com/opensesame-kms/opensesame/internal/mask"
 )
+
+const defaultEndpoint = "https://" + config.DefaultListen
 
 // connection says which server to call. Secrets come from the environment
 // only: arguments are visible to every user of the machine.
 type connection struct {
-	Endpoint string `help:"URL of the server." env:"SESAME_ENDPOINT" default:"https://127.0.0.1:8443"`
-	CAFile   string `name:"ca-file" help:"File with the certificate authority that the server's certificate chains to; without it the system's." env:"SESAME_CA_FILE" type:"existingfile"`
+	Endpoint string `help:"URL of the server." env:"SESAME_ENDPOINT" default:"${default_endpoint}"`
+	CAFile   string `name:"ca-file" help:"File with the certificate authority that the server's certificate chains to; without it the system's." env:"SESAME_CA_FILE"`
 	Region   string `help:"Region." env:"SESAME_REGION" default:"cn-hangzhou"`
 	Output   string `short:"o" help:"Output format: ${enum}." enum:"text,json" default:"text"`
 }
@@ -42,7 +46,7 @@ func (c *connection) as(what string, names [][3]string) (*client.Client, error) 
 	if c.CAFile != "" {
 		var err error
 		if ca, err = os.ReadFile(c.CAFile); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("the CA file: %w", err)
 		}
 	}
 	for _, n := range names {
@@ -58,7 +62,7 @@ func (c *connection) as(what string, names [][3]string) (*client.Client, error) 
 			token = os.Getenv(n[2])
 		}
 		return client.New(client.Config{
-			Endpoint: c.Endpoint, CAPEM: ca, Region: c.Region, UserAgent: "sesame/" + version(),
+			Endpoint: cmp.Or(c.Endpoint, defaultEndpoint), CAPEM: ca, Region: c.Region, UserAgent: "sesame/" + version(),
 			AccessKeyID: id, AccessKeySecret: mask.NewText(os.Getenv(n[1])), SecurityToken: mask.NewText(token),
 		})
 	}

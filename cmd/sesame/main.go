@@ -56,7 +56,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (status i
 		kong.Name("sesame"), kong.Description("OpenSesame: a key management service and secrets manager that speaks the API of Alibaba Cloud KMS."),
 		kong.Writers(stdout, stderr), kong.UsageOnError(), kong.Exit(func(code int) { panic(exit(code)) }),
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.BindTo(stdout, (*io.Writer)(nil)),
-		kong.Vars{"default_region": config.DefaultRegion},
+		kong.Vars{"default_region": config.DefaultRegion, "default_endpoint": defaultEndpoint},
 	)
 	if err != nil {
 		panic(err) // a mistake in the declarations above

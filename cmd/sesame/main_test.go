@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -28,15 +30,24 @@ func TestMain(m *testing.M) {
 //	status N program [args]   runs the program, which must exit with status N
 //	waitfile FILE             waits until the file is there
 //	sourceenv FILE            does what a shell does with ". FILE"
-//	envnames FILE OUT         writes the names that FILE exports, a line each
+//	sourcesession FILE        exports the credential in AssumeRole's answer
+//	envnames FILE OUT         writes the names that FILE exports, sorted, a line each
 //	without REGEXP FILE OUT   copies a file without the lines that match
 //	mode MODE FILE            checks a file's permissions
 //	empty FOLDER              checks that nothing is in a folder
+//
+// and the condition [root].
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"), RequireExplicitExec: true, RequireUniqueNames: true,
+		Condition: func(cond string) (bool, error) {
+			if cond != "root" {
+				return false, fmt.Errorf("unknown condition %q", cond)
+			}
+			return os.Geteuid() == 0, nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"status": scriptStatus, "waitfile": scriptWaitFile, "sourceenv": scriptSourceEnv, "envnames": scriptEnvNames,
+			"status": scriptStatus, "waitfile": scriptWaitFile, "sourceenv": scriptSourceEnv, "sourcesession": scriptSourceSession, "envnames": scriptEnvNames,
 			"without": scriptWithout, "mode": scriptMode, "empty": scriptEmpty,
 		},
 	})
@@ -121,10 +132,22 @@ func scriptSourceEnv(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+func scriptSourceSession(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1, "sourcesession FILE")
+	var out struct {
+		Credentials struct{ AccessKeyId, AccessKeySecret, SecurityToken string }
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &out))
+	ts.Setenv("SESAME_ACCESS_KEY_ID", out.Credentials.AccessKeyId)
+	ts.Setenv("SESAME_ACCESS_KEY_SECRET", out.Credentials.AccessKeySecret)
+	ts.Setenv("SESAME_SECURITY_TOKEN", out.Credentials.SecurityToken)
+}
+
 func scriptEnvNames(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 2, "envnames FILE OUT")
 	names, _, err := parseEnv(ts.ReadFile(args[0]))
 	ts.Check(err)
+	slices.Sort(names)
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(strings.Join(names, "\n")+"\n"), 0o600))
 }
 

@@ -48,8 +48,13 @@ func (f *brokenFS) Create(name string) (audit.File, error) {
 }
 func (f *brokenFS) Open(name string) (audit.File, error)     { return f.open(name, os.O_RDWR) }
 func (f *brokenFS) OpenRead(name string) (audit.File, error) { return f.open(name, os.O_RDONLY) }
-func (f *brokenFS) Remove(name string) error                 { return os.Remove(name) }
 func (f *brokenFS) SyncDir(string) error                     { return nil }
+func (f *brokenFS) Remove(name string) error {
+	if err := os.Remove(name); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
 
 type brokenFile struct {
 	*os.File

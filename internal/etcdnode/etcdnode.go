@@ -89,7 +89,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data folder: %w", err)
 	}
-	lock, err := fileutil.TryLockFile(filepath.Join(cfg.Dir, "LOCK"), os.O_WRONLY|os.O_CREATE, 0o600)
+	lock, err := fileutil.TryLockFile(filepath.Join(cfg.Dir, lockFile), os.O_WRONLY|os.O_CREATE, 0o600)
 	if errors.Is(err, fileutil.ErrLocked) {
 		return nil, fmt.Errorf("%w: %s", ErrInUse, cfg.Dir)
 	}
@@ -97,11 +97,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 		return nil, fmt.Errorf("lock the data folder: %w", err)
 	}
 	n := &Node{lock: lock, errc: make(chan error, 1), closing: make(chan struct{})}
-	if n.etcd, err = embed.StartEtcd(embedConfig(cfg)); err != nil {
-		return nil, errors.Join(fmt.Errorf("start etcd: %w", err), lock.Close())
-	}
-	if err := n.ready(ctx); err != nil {
-		n.etcd.Close()
+	if err := n.start(ctx, cfg); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	n.client = v3client.New(n.etcd.Server)
@@ -110,6 +106,25 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	n.alone.Store(len(members) == 1 && members[0].ID == n.etcd.Server.MemberID())
 	n.watchdog.Go(n.watch)
 	return n, nil
+}
+
+func (n *Node) start(ctx context.Context, cfg Config) error {
+	if err := beginFirstStart(cfg.Dir); err != nil {
+		return fmt.Errorf("prepare the data folder: %w", err)
+	}
+	var err error
+	if n.etcd, err = embed.StartEtcd(embedConfig(cfg)); err != nil {
+		return fmt.Errorf("start etcd: %w", err)
+	}
+	if err = n.ready(ctx); err == nil {
+		if err = endFirstStart(cfg.Dir); err != nil {
+			err = fmt.Errorf("prepare the data folder: %w", err)
+		}
+	}
+	if err != nil {
+		n.etcd.Close()
+	}
+	return err
 }
 
 func (n *Node) ready(ctx context.Context) error {
@@ -143,7 +158,7 @@ func embedConfig(cfg Config) *embed.Config {
 	}
 	c := embed.NewConfig()
 	c.Name = name
-	c.Dir = filepath.Join(cfg.Dir, "etcd")
+	c.Dir = filepath.Join(cfg.Dir, etcdFolder)
 	// No listeners. The peer address is a mere name that the member list wants.
 	c.ListenPeerUrls, c.ListenClientUrls, c.AdvertiseClientUrls = nil, nil, nil
 	c.AdvertisePeerUrls = []url.URL{{Scheme: "http", Host: "localhost:0"}}

@@ -162,3 +162,34 @@ func TestStartGivesUpWithContext(t *testing.T) {
 	}
 	start(t, dir, nil) // the folder is free again
 }
+
+// TestUnfinishedFirstStart: what a first start left behind that never became
+// ready is made anew; without the mark of such a start nothing is removed.
+func TestUnfinishedFirstStart(t *testing.T) {
+	dir := t.TempDir()
+	junk := filepath.Join(dir, "etcd", "member", "wal", "0000000000000000-0000000000000000.wal")
+	if err := os.MkdirAll(filepath.Dir(junk), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(junk, []byte("junk"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mark := filepath.Join(dir, "STARTING")
+	if err := os.WriteFile(mark, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n := start(t, dir, nil)
+	if _, err := os.Stat(mark); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("the mark is still there when the node is ready: %v", err)
+	}
+	if _, err := n.Client().Put(t.Context(), "k", "v"); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n = start(t, dir, nil)
+	if resp, err := n.Client().Get(t.Context(), "k"); err != nil || len(resp.Kvs) != 1 {
+		t.Errorf("after another start: %v, %v", resp, err)
+	}
+}

@@ -32,7 +32,9 @@ const (
 	readTimeout   = 30 * time.Second
 	writeTimeout  = 30 * time.Second
 	idleTimeout   = 2 * time.Minute
-	maxHeader     = 32 << 10
+	// The official clients send all parameters in the address, so that the
+	// largest secret, of which each byte may take three there, must pass.
+	maxHeader = MaxBody
 )
 
 // Server answers requests over HTTP. It is an http.Handler.

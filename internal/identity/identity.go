@@ -131,9 +131,9 @@ func (r *Resolver) resolveSession(v *store.View, c *Credentials, now time.Time) 
 	}
 	p := &Principal{
 		Kind: RoleSession, Account: s.Account, Name: role.Name, ID: role.ID, AccessKeyID: s.AccessKeyID,
-		Session: s.Name, SessionCreated: s.Created, SourceIdentity: s.SourceIdentity, Via: s.Via, role: role,
+		Session: s.Name, SessionCreated: s.Created, SourceIdentity: s.SourceIdentity, Via: s.Via, role: role, origin: s,
 	}
-	if role.Service != "" && role.Service == s.Via {
+	if role.Service != "" && role.Service == s.Via && !s.Chained {
 		p.Manages = role.Service
 	}
 	if s.Policy != "" {

@@ -47,16 +47,17 @@ type Principal struct {
 	SessionCreated time.Time
 	// SourceIdentity was given by the one who assumed the role.
 	SourceIdentity string
-	// Via is the service that assumed the role; empty if an account's identity
-	// did.
+	// Via is the service that assumed the role, or the first role of a chain;
+	// empty if an account's identity did.
 	Via string
 	// Manages is the service name if this is a managing session: a session of
 	// a service's own service-linked role, the only kind that may write that
 	// service's default secrets.
 	Manages string
 
-	user *store.User
-	role *store.Role
+	user   *store.User
+	role   *store.Role
+	origin *Session // of a role session
 }
 
 // AccountOrSystem is the caller's account as answers and records name it.
@@ -107,6 +108,15 @@ func (p *Principal) Attachments() []store.Attachment {
 		return p.role.Policies
 	}
 	return nil
+}
+
+// Behind is the account of the RAM user who began a role session, which may be
+// another account than the role's; empty if no user did.
+func (p *Principal) Behind() string {
+	if p.origin == nil {
+		return ""
+	}
+	return p.origin.UserAccount
 }
 
 // Role returns the role of a session, else nil.

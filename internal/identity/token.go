@@ -31,7 +31,16 @@ type Session struct {
 	// one did.
 	UserAccount, User, UserID string
 
+	// Chained is set if a session assumed the role; the origin above is then
+	// that session's, so that a chain ends with whoever began it.
+	Chained         bool
 	Created, Expiry time.Time
+}
+
+// Inherit makes s a session of the same origin as the session p.
+func (s *Session) Inherit(p *Principal) {
+	s.Chained, s.Via = true, p.Via
+	s.UserAccount, s.User, s.UserID = p.origin.UserAccount, p.origin.User, p.origin.UserID
 }
 
 // wireSession is Session as it is sealed; the names are short because tokens
@@ -50,6 +59,7 @@ type wireSession struct {
 	User     string `json:"u,omitempty"`
 	UserID   string `json:"d,omitempty"`
 	UserAcct string `json:"t,omitempty"`
+	Chained  bool   `json:"h,omitempty"`
 	Created  int64  `json:"c"`
 	Expiry   int64  `json:"e"`
 }
@@ -69,7 +79,7 @@ func SealToken(ring *keyring.Ring, s *Session) (mask.Text, error) {
 	body, err := json.Marshal(wireSession{
 		Version: tokenVersion, KeyID: s.AccessKeyID, Secret: s.Secret.Reveal(), Account: s.Account,
 		RoleID: s.RoleID, RoleName: s.RoleName, Name: s.Name, Policy: s.Policy, Source: s.SourceIdentity,
-		Via: s.Via, User: s.User, UserID: s.UserID, UserAcct: s.UserAccount, Created: s.Created.Unix(), Expiry: s.Expiry.Unix(),
+		Via: s.Via, User: s.User, UserID: s.UserID, UserAcct: s.UserAccount, Chained: s.Chained, Created: s.Created.Unix(), Expiry: s.Expiry.Unix(),
 	})
 	if err != nil {
 		return mask.Text{}, err
@@ -107,6 +117,6 @@ func OpenToken(ring *keyring.Ring, token string) (*Session, error) {
 	return &Session{
 		AccessKeyID: w.KeyID, Secret: mask.NewText(w.Secret), Account: w.Account, RoleID: w.RoleID,
 		RoleName: w.RoleName, Name: w.Name, Policy: w.Policy, SourceIdentity: w.Source, Via: w.Via,
-		User: w.User, UserID: w.UserID, UserAccount: w.UserAcct, Created: time.Unix(w.Created, 0).UTC(), Expiry: time.Unix(w.Expiry, 0).UTC(),
+		User: w.User, UserID: w.UserID, UserAccount: w.UserAcct, Chained: w.Chained, Created: time.Unix(w.Created, 0).UTC(), Expiry: time.Unix(w.Expiry, 0).UTC(),
 	}, nil
 }

@@ -51,7 +51,7 @@ func parseV3(r *Request) (*Credentials, error) {
 		return nil, err
 	}
 	c.req = r
-	c.Nonce = r.Header.Get("X-Acs-Signature-Nonce")
+	c.Nonce = trimSpace(r.Header.Get("X-Acs-Signature-Nonce"))
 	c.SecurityToken = r.Header.Get(headerToken)
 	c.Time, err = parseTime(r.Header.Get("X-Acs-Date"), r.Header.Get("X-Acs-Version"))
 	if err != nil {
@@ -159,10 +159,16 @@ func (r *Request) signedHeaderValues(signed []string) ([]string, error) {
 		if len(v) != 1 {
 			return nil, incomplete("the signed header %q is given %d times", name, len(v))
 		}
-		values[i] = v[0]
+		values[i] = trimSpace(v[0])
 	}
 	return values, nil
 }
+
+// trimSpace trims a header's value as HTTP does, of spaces and tabs. Were
+// more trimmed before the signature is checked than before the value is used,
+// a nonce with a no-break space added would be another nonce under the same
+// signature.
+func trimSpace(s string) string { return strings.Trim(s, " \t") }
 
 // verifyV3 first checks that the body is the one whose hash was signed, then
 // the signature itself. The string to sign holds hashes only, so it can always
@@ -207,7 +213,7 @@ func (c *Credentials) canonicalV3() []byte {
 	for i, name := range c.signedHeaders {
 		b = append(b, strings.ToLower(name)...)
 		b = append(b, ':')
-		b = append(b, strings.TrimSpace(c.signedValues[i])...)
+		b = append(b, c.signedValues[i]...)
 		b = append(b, '\n')
 	}
 	b = append(b, '\n')

@@ -3,6 +3,7 @@ package ram
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/opensesame-kms/opensesame/internal/access"
 	"github.com/opensesame-kms/opensesame/internal/apierr"
@@ -38,7 +39,20 @@ func (s *Service) createRole() rpc.Op[CreateRoleInput, CreateRoleOutput] {
 	}
 }
 
+// serviceRolePrefix begins the names of service-linked roles. No other role
+// can have one: it would keep the account from authorising the service.
+const serviceRolePrefix = "AliyunServiceRoleFor"
+
+// reserved reports whether only a service-linked role can have the name,
+// whatever its case.
+func reserved(name RoleName) bool {
+	return len(name) >= len(serviceRolePrefix) && strings.EqualFold(string(name[:len(serviceRolePrefix)]), serviceRolePrefix)
+}
+
 func (s *Service) doCreateRole(ctx context.Context, c *rpc.Call, in *CreateRoleInput) (*CreateRoleOutput, error) {
+	if reserved(in.RoleName) {
+		return nil, rpc.BadParam{Field: "RoleName", Fault: rpc.Value, Why: "names that begin with " + serviceRolePrefix + " are those of service-linked roles"}
+	}
 	if err := checkTrust(c, in.AssumeRolePolicyDocument); err != nil {
 		return nil, err
 	}

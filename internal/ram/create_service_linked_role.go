@@ -78,7 +78,7 @@ func (s *Service) doCreateServiceLinkedRole(ctx context.Context, c *rpc.Call, in
 		store.Roles.Put(tx, key, r)
 		tx.BumpEpoch(r.Account)
 		return &CreateServiceLinkedRoleOutput{Role: ServiceLinkedRole{
-			RoleName: r.Name, RoleId: r.ID, Arn: roleARN(r), Description: r.Description,
+			RoleName: r.Name, RoleId: r.ID, Arn: r.ARN(), Description: r.Description,
 			AssumeRolePolicyDocument: r.TrustPolicy, CreateDate: wireTime(r.CreatedAt),
 			IsServiceLinkedRole: true, RolePrincipalName: r.Name + "@role." + r.Account + ".onaliyunservice.com",
 		}}, nil

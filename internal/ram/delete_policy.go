@@ -47,7 +47,7 @@ func (s *Service) doDeletePolicy(ctx context.Context, c *rpc.Call, in *DeletePol
 			return nil, err
 		}
 		if in.CascadingDelete {
-			err = nil; _ = detachAll
+			err = detachAll(tx, h, name)
 		} else {
 			err = deletable(p, h)
 		}

@@ -1,11 +1,8 @@
 package ram
 
 import (
-	"strings"
-
 	"github.com/opensesame-kms/opensesame/internal/access"
 	"github.com/opensesame-kms/opensesame/internal/apierr"
-	"github.com/opensesame-kms/opensesame/internal/arn"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
 )
@@ -24,19 +21,9 @@ type Role struct {
 
 func showRole(r *store.Role) Role {
 	return Role{
-		RoleId: r.ID, RoleName: r.Name, Arn: roleARN(r), Description: r.Description,
+		RoleId: r.ID, RoleName: r.Name, Arn: r.ARN(), Description: r.Description,
 		AssumeRolePolicyDocument: r.TrustPolicy, MaxSessionDuration: r.MaxSession, CreateDate: wireTime(r.CreatedAt),
 	}
-}
-
-// roleARN is the role's ARN as answers write it: in lower case for a
-// service-linked role.
-func roleARN(r *store.Role) string {
-	name := r.Name
-	if r.Service != "" {
-		name = strings.ToLower(name)
-	}
-	return arn.Role(r.Account, name).String()
 }
 
 // anyRole is the target of operations that act on no role in particular.

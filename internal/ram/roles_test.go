@@ -139,7 +139,9 @@ func TestServiceLinkedRole(t *testing.T) {
 			t.Errorf("%s: %d %s", op, err.Status, err.Message)
 		}
 	}
-	s.Refused(t, s.Root, "ram", "CreateRole", P{"RoleName": ramtest.SLR, "AssumeRolePolicyDocument": trustAccount}, "EntityAlreadyExists.Role")
+	for _, name := range []string{ramtest.SLR, "aliyunservicerolefor", "AliyunServiceRoleForMine"} {
+		s.Refused(t, s.Root, "ram", "CreateRole", P{"RoleName": name, "AssumeRolePolicyDocument": trustAccount}, "InvalidParameter.RoleName")
+	}
 }
 
 func TestServiceLinkedRoleByPolicy(t *testing.T) {

@@ -203,8 +203,16 @@ func (c *Call) noteVerdict(targets []access.Target, v access.Verdict) {
 		if m := targets[i].Managed; m != nil {
 			r.OwningProduct = m.Product
 		}
-		if a := targets[i].Account; a != "" && !slices.Contains(r.Accounts, a) {
+		a := targets[i].Account
+		switch foreign := a != "" && !slices.Contains(r.Accounts, a); {
+		case !foreign:
+		case v.Allowed || c.Account() == "":
 			r.Accounts = append(r.Accounts, a)
+		default:
+			// The caller's account reads this record. It must not learn from it
+			// what the answer hides: whether the thing exists. Nor may a
+			// stranger write into the owner's trail.
+			r.SecretID, r.HostingMode = "", ""
 		}
 	}
 }

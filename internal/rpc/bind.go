@@ -191,6 +191,23 @@ func (f *field) checkLength(text string) error {
 // maxList bounds the elements of a list parameter; no list of the API has more.
 const maxList = 100
 
+// maxElement bounds the texts in a list, in bytes. Conditions of policies look
+// at them before the operation checks what it allows, and no list of the API
+// has longer ones.
+const maxElement = 1024
+
+// longest returns the length of the longest text in a list's element.
+func longest(v reflect.Value) int {
+	if v.Kind() == reflect.String {
+		return v.Len()
+	}
+	n := 0
+	for i := range v.NumField() {
+		n = max(n, v.Field(i).Len())
+	}
+	return n
+}
+
 // bindList reads both forms of a list: flattened, or JSON in one parameter.
 func (f *field) bindList(dst reflect.Value, params map[string]string) error {
 	limit := maxList
@@ -213,6 +230,11 @@ func (f *field) bindList(dst reflect.Value, params map[string]string) error {
 	}
 	if dst.Len() > limit {
 		return BadParam{f.name, Length, fmt.Sprintf("it has more than %d elements", limit)}
+	}
+	for i := range dst.Len() {
+		if longest(dst.Index(i)) > maxElement {
+			return BadParam{f.name, Length, fmt.Sprintf("a text in it is longer than %d bytes", maxElement)}
+		}
 	}
 	if dst.Len() == 0 && f.required {
 		return BadParam{f.name, Missing, "it is required"}

@@ -120,11 +120,13 @@ func Update[O any](ctx context.Context, c *Call, fn func(tx *store.Tx) (*O, erro
 // nothing commits on a permission that was withdrawn meanwhile.
 func (c *Call) fence(tx *store.Tx) error {
 	p := c.Principal
-	if p.Account != "" {
-		tx.CompareEpoch(p.Account)
+	for _, account := range []string{p.Account, p.Behind()} {
+		if account != "" {
+			tx.CompareEpoch(account)
+		}
 	}
-	if p.Manages != "" {
-		_, err := store.Services.Read(tx, p.Manages)
+	if p.Via != "" {
+		_, err := store.Services.Read(tx, p.Via)
 		return err
 	}
 	if p.Kind == identity.Operator || p.Kind == identity.Service {

@@ -133,7 +133,7 @@ var filterKeys = map[string]func(sec *store.Secret, value string) bool{
 
 // BindParam reads the list: at most 10 entries with 0 to 10 values each.
 func (f *Filters) BindParam(text string) error {
-	if err := json.Unmarshal([]byte(text), (*[]filter)(f)); err != nil {
+	if err := json.Unmarshal([]byte(text), (*[]filter)(f)); err != nil || *f == nil {
 		return rpc.BadParam{Fault: rpc.Format, Why: `want a JSON list such as [{"Key":"SecretName","Values":["mcp!"]}]`}
 	}
 	if len(*f) > 10 {

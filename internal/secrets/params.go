@@ -88,6 +88,14 @@ type Ref struct {
 	Name            string
 }
 
+// Region and account in an ARN. Both are compared with the patterns of policies
+// and written into records before anybody knows whether they exist, so what
+// they may be is bounded here.
+var (
+	arnRegion  = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
+	arnAccount = regexp.MustCompile(`^[0-9]{1,20}$`)
+)
+
 // BindParam reads a name or an ARN.
 func (r *Ref) BindParam(text string) error {
 	if !arn.IsARN(text) {
@@ -98,7 +106,7 @@ func (r *Ref) BindParam(text string) error {
 	if err != nil || a.Service != "kms" || a.Type() != "secret" || a.Name() == "" || a.Region == "" || a.Account == "" {
 		return rpc.BadParam{Fault: rpc.Format, Why: "want a secret's name or acs:kms:<region>:<account>:secret/<name>"}
 	}
-	if strings.ContainsAny(a.Region+a.Account, "/*?") {
+	if !arnRegion.MatchString(a.Region) || !arnAccount.MatchString(a.Account) {
 		return rpc.BadParam{Fault: rpc.Format, Why: "the region or account of the ARN is wrongly formed"}
 	}
 	*r = Ref{Region: a.Region, Account: a.Account, Name: a.Name()}
@@ -213,7 +221,7 @@ var tagText = regexp.MustCompile(`^[A-Za-z0-9/\\_\-.+=:@]*$`)
 // BindParam reads and checks the list.
 func (t *Tags) BindParam(text string) error {
 	var list []struct{ TagKey, TagValue string }
-	if err := json.Unmarshal([]byte(text), &list); err != nil {
+	if err := json.Unmarshal([]byte(text), &list); err != nil || list == nil {
 		return rpc.BadParam{Fault: rpc.Format, Why: `want a JSON list such as [{"TagKey":"k","TagValue":"v"}]`}
 	}
 	if len(list) > maxTags {

@@ -233,8 +233,8 @@ type faultyWatcher struct {
 	// inject takes responses for the watch in progress; end ends it.
 	inject chan clientv3.WatchResponse
 	end    context.CancelFunc
-	starts int
 	begun  chan struct{} // closed when the first watch has begun
+	once   sync.Once
 	// hold, while locked, holds responses back.
 	hold sync.Mutex
 }
@@ -245,9 +245,7 @@ func (w *faultyWatcher) Watch(ctx context.Context, key string, opts ...clientv3.
 	w.mu.Lock()
 	before := w.before
 	w.inject, w.end = inject, cancel
-	if w.starts++; w.starts == 1 {
-		close(w.begun)
-	}
+	w.once.Do(func() { close(w.begun) })
 	w.mu.Unlock()
 	if before != nil {
 		before()

@@ -2,8 +2,10 @@ package store
 
 import (
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/opensesame-kms/opensesame/internal/arn"
 	"github.com/opensesame-kms/opensesame/internal/policy"
 )
 
@@ -133,6 +135,15 @@ type Role struct {
 
 	// Trust is TrustPolicy, compiled.
 	Trust *policy.Document `json:"-"`
+}
+
+// ARN names the role as answers do: in lower case for a service-linked role.
+func (r *Role) ARN() string {
+	name := r.Name
+	if r.Service != "" {
+		name = strings.ToLower(name)
+	}
+	return arn.Role(r.Account, name).String()
 }
 
 // Loaded compiles the trust policy.

@@ -157,7 +157,7 @@ func (s *Service) doAssumeRole(_ context.Context, c *rpc.Call, in *AssumeRoleInp
 	}
 	return &AssumeRoleOutput{
 		AssumedRoleUser: AssumedRoleUser{
-			Arn:           roleARN(role) + "/" + session.Name,
+			Arn:           role.ARN() + "/" + session.Name,
 			AssumedRoleId: role.ID + ":" + session.Name,
 		},
 		Credentials: Credentials{
@@ -205,16 +205,8 @@ func newSession(c *rpc.Call, role *store.Role, in *AssumeRoleInput) *identity.Se
 		s.Via = p.Name
 	case identity.User:
 		s.UserAccount, s.User, s.UserID = p.Account, p.Name, p.ID
+	case identity.RoleSession:
+		s.Inherit(p)
 	}
 	return s
-}
-
-// roleARN is the role's ARN as answers write it: in lower case for a
-// service-linked role.
-func roleARN(r *store.Role) string {
-	name := r.Name
-	if r.Service != "" {
-		name = strings.ToLower(name)
-	}
-	return arn.Role(r.Account, name).String()
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/opensesame-kms/opensesame/internal/client"
 	"github.com/opensesame-kms/opensesame/internal/mask"
 	"github.com/opensesame-kms/opensesame/internal/ram/ramtest"
 	"github.com/opensesame-kms/opensesame/internal/store"
@@ -69,7 +68,7 @@ func assumeParams(arn string, more P) P {
 	return params
 }
 
-func refused(t *testing.T, s *ramtest.Server, as ramtest.Creds, arn string, more P, code string) *client.Error {
+func refused(t *testing.T, s *ramtest.Server, as ramtest.Creds, arn string, more P, code string) *ramtest.Refusal {
 	t.Helper()
 	return s.Refused(t, as, "sts", "AssumeRole", assumeParams(arn, more), code)
 }
@@ -314,6 +313,14 @@ func TestChaining(t *testing.T) {
 	err := refused(t, s, first, role("second"), P{"DurationSeconds": "3601"}, "InvalidParameter.DurationSeconds")
 	if err.Message != "The Min/Max value of DurationSeconds is 15min/1hr." {
 		t.Errorf("message %q", err.Message)
+	}
+
+	s.RAM(t, s.Root, "DetachPolicyFromUser", P{"PolicyType": "Custom", "PolicyName": "for-alice", "UserName": "alice"}, nil)
+	s.RAM(t, s.Root, "DeleteAccessKey", P{"UserName": "alice", "UserAccessKeyId": alice.ID}, nil)
+	identity(t, s, second.creds())
+	s.RAM(t, s.Root, "DeleteUser", P{"UserName": "alice"}, nil)
+	if err := s.Call(t, second.creds(), "sts", "GetCallerIdentity", nil, nil); err == nil || err.Code != "InvalidSecurityToken.Expired" {
+		t.Errorf("the chain outlives the user who began it: %v", err)
 	}
 }
 

@@ -181,9 +181,12 @@ func (s *Server) RAM(t *testing.T, as Creds, op string, params P, out any) {
 	}
 }
 
+// Refusal is a *client.Error that a test wants and need not handle.
+type Refusal client.Error
+
 // Refused sends an operation that must be refused with the code, and returns
 // the refusal.
-func (s *Server) Refused(t *testing.T, as Creds, product, op string, params P, code string) *client.Error {
+func (s *Server) Refused(t *testing.T, as Creds, product, op string, params P, code string) *Refusal {
 	t.Helper()
 	err := s.Call(t, as, product, op, params, nil)
 	if err == nil {
@@ -192,7 +195,7 @@ func (s *Server) Refused(t *testing.T, as Creds, product, op string, params P, c
 	if err.Code != code {
 		t.Fatalf("%s %v: %v, want %s", op, params, err, code)
 	}
-	return err
+	return (*Refusal)(err)
 }
 
 // User makes a RAM user with an access key and, unless it is empty, a policy of
@@ -211,7 +214,7 @@ func (s *Server) User(t *testing.T, root Creds, name, policy string) Creds {
 func (s *Server) Key(t *testing.T, as Creds, name string) Creds {
 	t.Helper()
 	var out struct {
-		AccessKey struct{ AccessKeyId, AccessKeySecret string } //nolint:revive // the wire's spelling
+		AccessKey struct{ AccessKeyId, AccessKeySecret string }
 	}
 	s.RAM(t, as, "CreateAccessKey", P{"UserName": name}, &out)
 	return Creds{ID: out.AccessKey.AccessKeyId, Secret: mask.NewText(out.AccessKey.AccessKeySecret)}
