@@ -232,3 +232,19 @@ func sizes(_ *testing.T, root at, _ *sesametest.Account) {
 	root.kmsRefused("PutSecretValue", params{"SecretName": "large", "VersionId": "v2", "SecretData": largest + "x"}, 400, "InvalidParameter").
 		mention(root.t, "SecretData")
 }
+
+// TestDryRun: a trial always fails, and its code tells how the request would
+// have ended.
+func TestDryRun(t *testing.T) {
+	srv := start(t)
+	forEachCaller(t, srv, func(t *testing.T, how caller, acct *sesametest.Account) {
+		root := at{t, srv, how, acct.Root}
+		root.kms("CreateSecret", params{"SecretName": "there", "VersionId": "v1", "SecretData": "very-secret"}, nil)
+		reader := root.as(acct.NewUser(t, "reader", readerPolicy("bailian")))
+		try := params{"SecretName": "there", "DryRun": "true"}
+		root.kmsRefused("GetSecretValue", try, 400, "DryRunOperationError")
+		root.kmsRefused("GetSecretValue", params{"DryRun": "true"}, 400, "ValidationError").mention(t, "SecretName")
+		reader.kmsRefused("GetSecretValue", try, 403, "AccessDeniedError").mention(t, ":secret/there")
+		root.kms("GetSecretValue", params{"SecretName": "there", "DryRun": "false"}, nil)
+	})
+}

@@ -376,24 +376,22 @@ var classicClients = map[string]reflect.Type{
 }
 
 func (s *classicSDK) shape(product, operation string) reflect.Type {
-	m, ok := classicClients[product].MethodByName(operation)
-	if !ok {
-		return nil
+	if client := classicClients[product]; client != nil {
+		if m, ok := client.MethodByName(operation); ok {
+			return m.Type.Out(0)
+		}
 	}
-	return m.Type.Out(0)
+	return nil
 }
 
 // requestShape is the SDK's request type; nil if the operation has none.
 func (s *classicSDK) requestShape(product, operation string) reflect.Type {
-	client := classicClients[product]
-	if client == nil {
-		return nil
+	if client := classicClients[product]; client != nil {
+		if m, ok := client.MethodByName(operation); ok {
+			return m.Type.In(1)
+		}
 	}
-	m, ok := client.MethodByName(operation)
-	if !ok {
-		return nil
-	}
-	return m.Type.In(1)
+	return nil
 }
 
 // fill sets the fields of an SDK's request whose tag names a parameter. A

@@ -23,7 +23,11 @@ type connection struct {
 	Endpoint string `help:"URL of the server." env:"SESAME_ENDPOINT" default:"${default_endpoint}"`
 	CAFile   string `name:"ca-file" help:"File with the certificate authority that the server's certificate chains to; without it the system's." env:"SESAME_CA_FILE"`
 	Region   string `help:"Region." env:"SESAME_REGION" default:"cn-hangzhou"`
-	Output   string `short:"o" help:"Output format: ${enum}." enum:"text,json" default:"text"`
+}
+
+// output says how to print an answer.
+type output struct {
+	Output string `short:"o" help:"Output format: ${enum}." enum:"text,json" default:"text"`
 }
 
 // asUser returns a client that signs as a user of an account.

@@ -6,13 +6,18 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"github.com/opensesame-kms/opensesame/internal/mask"
 )
 
 type productCmds struct {
 	List productListCmd `cmd:"" help:"List the products that may deposit default secrets."`
 }
 
-type productListCmd struct{ connection }
+type productListCmd struct {
+	connection
+	output
+}
 
 type productInfo struct {
 	Product, DisplayName, ServiceName, RoleName string
@@ -49,6 +54,7 @@ type accountCmds struct {
 
 type accountCreate struct {
 	connection
+	output
 	AccountID string `name:"account-id" help:"Id of 16 digits; the server chooses one if nothing is given."`
 	Name      string `help:"Name for people."`
 }
@@ -90,6 +96,7 @@ type callCommand struct {
 	Operation string   `arg:"" help:"Name of the operation, for example DescribeSecret."`
 	Params    []string `arg:"" optional:"" help:"Parameters as Name=Value; Name=@FILE takes the value from a file, so that it is not among the program's arguments."`
 	Operator  bool     `help:"Sign with the operator's access key."`
+	Value     bool     `help:"Print a secret's value as it is; without it, as stars."`
 }
 
 func (c *callCommand) Run(ctx context.Context, w io.Writer) error {
@@ -119,6 +126,9 @@ func (c *callCommand) Run(ctx context.Context, w io.Writer) error {
 	var out map[string]any
 	if err := cl.Call(ctx, c.Product, c.Operation, params, &out); err != nil {
 		return err
+	}
+	if _, ok := out["SecretData"]; ok && !c.Value {
+		out["SecretData"] = mask.Stars
 	}
 	return printJSON(w, out)
 }

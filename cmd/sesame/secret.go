@@ -7,6 +7,8 @@ import (
 	"io"
 	"strconv"
 	"strings"
+
+	"github.com/opensesame-kms/opensesame/internal/mask"
 )
 
 type secretCommands struct {
@@ -17,6 +19,7 @@ type secretCommands struct {
 
 type secretGet struct {
 	connection
+	output
 	Name  string `arg:"" help:"Name or ARN of the secret; quote it ('bailian!demo'), for ! means something to shells."`
 	Stage string `help:"Stage label of the version to read, ACSCurrent if nothing is given."`
 	ID    string `name:"version-id" help:"Id of the version to read."`
@@ -51,7 +54,7 @@ func (c *secretGet) Run(ctx context.Context, w io.Writer) error {
 		return err
 	}
 	size := len(out.SecretData)
-	out.SecretData = "******"
+	out.SecretData = mask.Stars
 	if c.Output == "json" {
 		return printJSON(w, out)
 	}
@@ -67,6 +70,7 @@ func add(params map[string]string, name, value string) {
 
 type secretList struct {
 	connection
+	output
 	Prefix string `arg:"" optional:"" help:"Beginning of the names, for example 'bailian!'."`
 }
 
@@ -133,6 +137,7 @@ func dash(s string) string {
 
 type secretDescribe struct {
 	connection
+	output
 	Name string `arg:"" help:"Name or ARN of the secret."`
 }
 

@@ -173,7 +173,7 @@ func query(p *identity.Principal, req *Request, rule Rule, t *Target, attached [
 	return &policy.Query{
 		Action: t.Action, Resources: t.Resources, Principal: p.Policy(), Owner: t.Account,
 		Guards: append(guards(p, rule, t), t.Refusals...), Identity: attached, Session: sessionPolicy(p),
-		Resource: t.Policy, RequireBoth: t.RequireBoth, Manages: t.Managed != nil && p.Manages == t.Managed.Service,
+		Resource: t.Policy, RequireBoth: t.RequireBoth, Manages: manages(p, t),
 		Env: &env{p: p, req: req, target: t},
 	}
 }

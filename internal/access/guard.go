@@ -25,9 +25,9 @@ func guards(p *identity.Principal, rule Rule, t *Target) []policy.Guard {
 		add(code, "a caller of the kind %q cannot call this operation", p.Kind)
 	}
 	m := t.Managed
-	manages := m != nil && p.Manages != "" && p.Manages == m.Service
+	manages := manages(p, t)
 	if p.Manages != "" && !manages && isSecret(t) {
-		add(policy.GuardForeignCode, "a managing session of %s reaches only secrets under its own product codes", p.Manages)
+		add(policy.GuardForeignCode, "a managing session of %s reaches only secrets of its own account under its own product codes", p.Manages)
 	}
 	if rule.Writes && m != nil && !manages && !(rule.OwnerGoverns && p.Account == t.Account) {
 		switch m.Kind {
@@ -41,6 +41,12 @@ func guards(p *identity.Principal, rule Rule, t *Target) []policy.Guard {
 		add(policy.GuardCrossAccountWrite, "callers of other accounts only read")
 	}
 	return out
+}
+
+// manages reports whether the principal is the managing session of the target:
+// of the service that manages it, in the account that owns it.
+func manages(p *identity.Principal, t *Target) bool {
+	return t.Managed != nil && p.Manages != "" && p.Manages == t.Managed.Service && p.Account == t.Account
 }
 
 // isSecret reports whether the target is one secret, not the container.

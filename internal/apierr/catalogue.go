@@ -27,6 +27,11 @@ var (
 	BodyTooLarge         = row(400, "InvalidParameter", "The request body is larger than 262144 bytes.")
 	Throttled            = row(429, "Rejected.Throttling", "QPS Limit Exceeded")
 
+	// The answers to DryRun=true.
+	DryRun        = row(400, "DryRunOperationError", "Request would have succeeded, but DryRun flag is set.")
+	DryRunInvalid = row(400, "ValidationError", "A parameter is not valid.")
+	DryRunDenied  = row(403, "AccessDeniedError", "The request would be refused.")
+
 	// InternalError is the fault of a server that is not KMS; InternalFailure
 	// and Unavailable are KMS's, and the ones that secret clients retry.
 	InternalError   = row(500, "InternalError", "The request processing has failed due to some unknown error.")

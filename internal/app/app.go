@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -60,7 +61,12 @@ type App struct {
 	ca       *gateway.CA
 	gateway  *gateway.Server
 
-	https, http *listener
+	// The sockets come first, the listeners that serve on them last.
+	tlsSocket, httpSocket net.Listener
+	https, http           *listener
+
+	// fresh: this start made the data.
+	fresh bool
 
 	tasks sync.WaitGroup // the background goroutines
 
@@ -97,7 +103,7 @@ func Start(ctx context.Context, cfg config.Config, opt Options) (_ *App, err err
 		}
 	}()
 	for _, step := range []func(context.Context) error{
-		a.openKeys, a.startEtcd, a.openStore, a.bootstrap, a.nameKeyring, a.openAudit, a.buildGateway, a.startTasks, a.listen,
+		a.bind, a.openKeys, a.startEtcd, a.openStore, a.bootstrap, a.nameKeyring, a.openAudit, a.buildGateway, a.startTasks, a.listen,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -172,9 +178,12 @@ func (a *App) openStore(ctx context.Context) (err error) {
 	return nil
 }
 
-func (a *App) openAudit(context.Context) error {
+func (a *App) openAudit(ctx context.Context) error {
+	if _, err := os.Stat(a.AuditDir()); errors.Is(err, fs.ErrNotExist) && !a.fresh {
+		a.log.Error("the audit log of this data is gone; a new one begins", "folder", a.AuditDir())
+	}
 	log, recovery, err := audit.Open(audit.Config{
-		Dir: filepath.Join(a.cfg.DataDir, auditDir), LateAfter: a.cfg.AuditLateAfter, SegmentSize: a.cfg.AuditSegment,
+		Dir: a.AuditDir(), LateAfter: a.cfg.AuditLateAfter, SegmentSize: a.cfg.AuditSegment,
 		FS: a.opt.AuditFS, Logger: a.log, Clock: a.clock, Withheld: a.withheld,
 	})
 	if err != nil {
@@ -182,13 +191,33 @@ func (a *App) openAudit(context.Context) error {
 	}
 	a.auditLog = log
 	a.onClose(log.Close)
-	if recovery.Repaired {
-		a.log.Warn("the end of the audit log was repaired", "segment", recovery.Segment, "offset", recovery.Offset,
-			"bytes", recovery.Bytes, "saved", recovery.Saved, "damaged", recovery.Damaged)
-	}
 	a.refusals = audit.NewRefusals(a.recordRefusals)
 	a.onClose(func(context.Context) error { a.refusals.Close(); return nil })
-	return nil
+	if !recovery.Repaired {
+		return nil
+	}
+	return a.recordRepair(ctx, recovery)
+}
+
+// recordRepair leaves a record that the end of the log was cut.
+func (a *App) recordRepair(ctx context.Context, rec audit.Recovery) error {
+	r := a.notice(record.NoticeTailRepaired)
+	r.Note = fmt.Sprintf("the end of the log was cut at byte %d of %s: %d bytes after the last whole record, kept in %q", rec.Offset, rec.Segment, rec.Bytes, rec.Saved)
+	payload, err := r.Marshal()
+	if err != nil {
+		return err
+	}
+	_, err = a.auditLog.Append(ctx, payload)
+	return err
+}
+
+// notice begins a record in which the server itself speaks.
+func (a *App) notice(operation string) *record.Record {
+	return &record.Record{
+		Kind: record.KindNotice, Operation: operation, RW: record.Write, Time: a.clock.Now(),
+		RequestID: newRequestID(), Product: rpc.OpenSesame.Service, APIVersion: rpc.OpenSesame.Version,
+		Region: a.cfg.Region, Node: a.cfg.Node, Identity: systemIdentity(),
+	}
 }
 
 // withheld makes the record that follows one whose answer was withheld.
@@ -206,10 +235,12 @@ func (a *App) withheld(payload []byte, index uint64) []byte {
 
 // recordRefusals writes one record of a second's refusals of unknown callers.
 func (a *App) recordRefusals(counts []audit.Refusal) {
-	r := &record.Record{
-		Kind: record.KindRefusals, Operation: "Refusals", RW: record.Read, Time: a.clock.Now(),
-		RequestID: newRequestID(), Product: "OpenSesame", APIVersion: rpc.OpenSesame.Version,
-		Region: a.cfg.Region, Node: a.cfg.Node, Counts: counts, Identity: systemIdentity(),
+	r := a.notice("Refusals")
+	r.Kind, r.RW, r.Counts = record.KindRefusals, record.Read, counts
+	for _, c := range counts {
+		if c.Account != "" && !slices.Contains(r.Accounts, c.Account) {
+			r.Accounts = append(r.Accounts, c.Account)
+		}
 	}
 	payload, err := r.Marshal()
 	if err == nil {

@@ -40,6 +40,7 @@ func (a *App) bootstrap(ctx context.Context) error {
 	case !errors.Is(err, store.ErrNotFound):
 		return fmt.Errorf("format record: %w", err)
 	}
+	a.fresh = true
 	if err := a.makeKeyring(ctx, v); err != nil {
 		return fmt.Errorf("make the keyring: %w", err)
 	}
@@ -65,7 +66,7 @@ func (a *App) checkKeyring() error {
 }
 
 func (a *App) makeKeyring(ctx context.Context, v *store.View) error {
-	_, err := a.store.Commit(ctx, v, newRequestID(), func(tx *store.Tx) error {
+	rev, err := a.store.Commit(ctx, v, newRequestID(), func(tx *store.Tx) error {
 		for _, p := range purposes {
 			if _, _, ok := a.ring.Current(p); ok {
 				continue
@@ -78,6 +79,7 @@ func (a *App) makeKeyring(ctx context.Context, v *store.View) error {
 		}
 		return nil
 	})
+	a.catchUp(rev)
 	return err
 }
 
@@ -88,7 +90,7 @@ func (a *App) makeState(ctx context.Context, operatorKey string, secret mask.Tex
 	}
 	now := a.clock.Now().UTC().Truncate(time.Second)
 	id := newRequestID()
-	_, err = a.store.Commit(ctx, v, id, func(tx *store.Tx) error {
+	rev, err := a.store.Commit(ctx, v, id, func(tx *store.Tx) error {
 		if err := product.NewOperator(tx, a.ring, operatorName, operatorKey, secret, now); err != nil {
 			return err
 		}
@@ -108,6 +110,7 @@ func (a *App) makeState(ctx context.Context, operatorKey string, secret mask.Tex
 		tx.Outbox(payload)
 		return nil
 	})
+	a.catchUp(rev)
 	return err
 }
 

@@ -7,33 +7,50 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/opensesame-kms/opensesame/internal/gateway"
 )
 
-// listen opens the listeners and serves.
-func (a *App) listen(context.Context) error {
-	l, err := net.Listen("tcp", a.cfg.Listen)
+// bind takes the listeners' addresses. It comes first, so that an address that
+// is taken is told before anything is opened or made; who connects already is
+// answered when listen serves.
+func (a *App) bind(context.Context) (err error) {
+	if a.tlsSocket, err = a.socket(a.cfg.Listen); err != nil || a.cfg.HTTP == "" {
+		return err
+	}
+	a.httpSocket, err = a.socket(a.cfg.HTTP)
+	return err
+}
+
+func (a *App) socket(addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		return fmt.Errorf("listen: %w", err)
+		return nil, err // it says "listen" and the address
 	}
-	certs := &certificates{ca: a.ca, names: a.certificateNames(l), now: a.clock.Now}
+	a.onClose(func(context.Context) error {
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil // the HTTP server has closed it
+	})
+	return l, nil
+}
+
+// listen serves on the listeners.
+func (a *App) listen(context.Context) error {
+	certs := &certificates{ca: a.ca, names: a.certificateNames(a.tlsSocket), now: a.clock.Now}
 	if _, err := certs.get(nil); err != nil {
-		return errors.Join(err, l.Close())
+		return err
 	}
-	a.https = a.serve(tls.NewListener(l, &tls.Config{
+	a.https = a.serve(tls.NewListener(a.tlsSocket, &tls.Config{
 		GetCertificate: certs.get, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
 	}))
-	if a.cfg.HTTP == "" {
-		return nil
+	if a.httpSocket != nil {
+		a.http = a.serve(a.httpSocket)
 	}
-	plain, err := net.Listen("tcp", a.cfg.HTTP)
-	if err != nil {
-		return fmt.Errorf("listen: %w", err)
-	}
-	a.http = a.serve(plain)
 	return nil
 }
 
@@ -78,7 +95,9 @@ func (a *App) certificateNames(l net.Listener) []string {
 	for _, product := range []string{"kms", "kms-vpc", "sts", "sts-vpc"} {
 		names = append(names, product+"."+a.cfg.Region+".aliyuncs.com")
 	}
-	return append(names, a.cfg.TLSNames...)
+	names = append(names, a.cfg.TLSNames...)
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // certificates issues the server's certificate and renews it a month before it

@@ -24,7 +24,8 @@ func refuse(t *testing.T, d *door, c cred, operation string, base p, names []str
 	t.Helper()
 	for what, r := range tests {
 		t.Run(what, func(t *testing.T) {
-			params := maps.Clone(base)
+			params := p{}
+			maps.Copy(params, base)
 			maps.Copy(params, r.params)
 			d.unchanged(t, c, names, func() { d.call(t, c, operation, params).refused(t, r.status, r.code, r.text) })
 		})

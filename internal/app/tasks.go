@@ -26,7 +26,14 @@ func (a *App) startTasks(context.Context) error {
 		_ = a.store.DrainOutbox(ctx, a.cfg.Node, a.auditLog.AppendAll) // ends with ctx
 	})
 	a.tasks.Go(func() { a.rotateTokenKeys(ctx) })
-	a.onClose(func(context.Context) error {
+	a.onClose(func(ctx context.Context) error {
+		// No request is running any more: a server that stops in order leaves
+		// nothing in the outbox. If it cannot be emptied, the next start does it.
+		if a.auditLog.Healthy() == nil {
+			ctx, stop := context.WithTimeout(ctx, closeTimeout)
+			defer stop()
+			_ = a.DrainAudit(ctx)
+		}
 		cancel()
 		a.tasks.Wait()
 		return nil

@@ -189,6 +189,9 @@ func (l *Log) prepareOne(number uint64, leftover bool) *segment {
 			l.prepareErr.Store(nil)
 			return s
 		}
+		if errors.Is(err, ErrClosed) {
+			return nil
+		}
 		l.cfg.Logger.Error("audit segment cannot be prepared", slog.String("segment", segmentName(number)), slog.Any("error", err))
 		l.prepareErr.Store(&err)
 		retry := time.NewTimer(prepareRetry)

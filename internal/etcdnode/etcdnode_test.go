@@ -137,7 +137,7 @@ func TestLog(t *testing.T) {
 	if err := n.Close(); err != nil {
 		t.Fatal(err)
 	}
-	n = start(t, dir, slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	start(t, dir, slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if got := text(); !strings.Contains(got, "component=etcd") || !strings.Contains(got, "starting an etcd server") {
 		t.Errorf("etcd's messages are missing at debug level:\n%.500s", got)
 	}

@@ -38,13 +38,23 @@ const (
 	caLife     = 10 * 365 * 24 * time.Hour
 )
 
-// OpenCA reads the CA in dir, or makes one if neither of its files is there.
+// OpenCA reads the CA in dir, or makes one if neither of its files is there. A
+// key without a certificate, which an interrupted first start leaves, gets one
+// anew: of the same key and name, so that nobody who trusts an older one is
+// shut out. A certificate without its key is an error.
 func OpenCA(dir string, now time.Time) (*CA, error) {
 	certPath, keyPath := filepath.Join(dir, caCertFile), filepath.Join(dir, caKeyFile)
 	certPEM, certErr := os.ReadFile(certPath) //nolint:gosec // the operator names the folder
 	keyPEM, keyErr := os.ReadFile(keyPath)    //nolint:gosec // likewise
-	if errors.Is(certErr, fs.ErrNotExist) && errors.Is(keyErr, fs.ErrNotExist) {
-		return newCA(certPath, keyPath, now)
+	if errors.Is(certErr, fs.ErrNotExist) {
+		var err error
+		if errors.Is(keyErr, fs.ErrNotExist) {
+			keyPEM, keyErr = newCAKey(keyPath)
+		}
+		if keyErr == nil {
+			certPEM, err = newCACert(certPath, keyPEM, now)
+		}
+		certErr = err
 	}
 	if err := errors.Join(certErr, keyErr); err != nil {
 		return nil, fmt.Errorf("read the CA: %w", err)
@@ -60,10 +70,34 @@ func OpenCA(dir string, now time.Time) (*CA, error) {
 	return &CA{cert: pair.Leaf, key: key, pem: certPEM, path: certPath}, nil
 }
 
-func newCA(certPath, keyPath string, now time.Time) (*CA, error) {
+// newCAKey makes the CA's key and returns its file's content.
+func newCAKey(path string) ([]byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	return text, writeWhole(path, text, 0o600)
+}
+
+// newCACert makes the certificate of the CA's key and returns its file's
+// content.
+func newCACert(path string, keyPEM []byte, now time.Time) ([]byte, error) {
+	block, _ := pem.Decode(keyPEM)
+	if block == nil {
+		return nil, errors.New("the CA key is no PEM file")
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, errors.New("the CA key cannot be read")
+	}
+	key, ok := parsed.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, errors.New("the CA key is no ECDSA key")
 	}
 	tmpl := &x509.Certificate{
 		SerialNumber: serial(), Subject: pkix.Name{CommonName: "OpenSesame CA", Organization: []string{"OpenSesame"}},
@@ -74,23 +108,27 @@ func newCA(certPath, keyPath string, now time.Time) (*CA, error) {
 	if err != nil {
 		return nil, err
 	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	return text, writeWhole(path, text, 0o644)
+}
+
+// writeWhole writes a file that exists with all its content or not at all,
+// whenever the machine stops.
+func writeWhole(path string, content []byte, mode fs.FileMode) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // mode 0600
 	if err != nil {
-		return nil, err
+		return err
 	}
-	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
-	if err := os.WriteFile(keyPath, keyPEM, 0o600); err != nil {
-		return nil, err
+	defer func() {
+		if err != nil {
+			_ = os.Remove(f.Name())
+		}
+	}()
+	_, err = f.Write(content)
+	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
+		return err
 	}
-	if err := os.WriteFile(certPath, certPEM, 0o644); err != nil { //nolint:gosec // the certificate is public
-		return nil, err
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, err
-	}
-	return &CA{cert: cert, key: key, pem: certPEM, path: certPath}, nil
+	return os.Rename(f.Name(), path)
 }
 
 // PEM is the CA's certificate, Path its file.

@@ -171,6 +171,9 @@ func sessionRole(v *store.View, s *Session) (*store.Role, error) {
 		notBefore = later(notBefore, svc.SessionsNotBefore)
 	}
 	if s.User != "" {
+		if err := activeAccount(v, s.UserAccount); err != nil {
+			return nil, err
+		}
 		u, err := store.Users.Get(v, store.UserKey(s.UserAccount, s.User))
 		if errors.Is(err, store.ErrNotFound) || err == nil && u.ID != s.UserID {
 			return nil, apierr.TokenExpired

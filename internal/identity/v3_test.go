@@ -296,3 +296,21 @@ func BenchmarkVerify(b *testing.B) {
 		})
 	}
 }
+
+// TestV3SpaceAroundNonce: what the signature ignores around a header's value, the
+// nonce must ignore too, or one signature would serve for many nonces.
+func TestV3SpaceAroundNonce(t *testing.T) {
+	for _, space := range []string{" ", "\t", "\u00a0", "\u0085", "\u3000", "\v", "\u2003\u00a0"} {
+		for _, nonce := range []string{vectorNonce + space, space + vectorNonce} {
+			r := v3Vectors[0].request(t)
+			r.Header.Set("X-Acs-Signature-Nonce", nonce)
+			c, err := ParseCredentials(r, true)
+			if err == nil {
+				err = c.VerifySignature(vectorSecret)
+			}
+			if err == nil && c.Nonce != vectorNonce {
+				t.Errorf("the signature holds for the nonce %q", c.Nonce)
+			}
+		}
+	}
+}

@@ -114,7 +114,7 @@ func malformed(field string, err error) error {
 	case errors.As(err, &syntax) && syntax.TooLong:
 		return rpc.BadParam{Field: field, Fault: rpc.Length, Why: strings.TrimSuffix(syntax.Message, ".")}
 	}
-	return apierr.MalformedPolicy.Msg("%s", err)
+	return apierr.MalformedPolicy.Msg("The parameter %s is no policy document: %s", field, err)
 }
 
 // holders are the users and roles that a policy is attached to.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/opensesame-kms/opensesame/internal/access"
 	"github.com/opensesame-kms/opensesame/internal/apierr"
@@ -35,6 +36,16 @@ func (p *Pipeline) refusal(c *Call, v access.Verdict) error {
 		text = "Roles may not be assumed by root accounts."
 	}
 	if brokenLaw(d, policy.GuardServiceLinkedRole) {
+		bare := *t
+		bare.Managed, bare.Missing = nil, nil
+		without, err := p.access.Authorize(c.View, who, c.Conditions(), c.Info.Rule, []access.Target{bare})
+		if err != nil {
+			return err
+		}
+		if !without.Allowed {
+			// Whether there is such a role is not for this caller.
+			return p.refusal(c, without)
+		}
 		e = apierr.ServiceLinkedRole
 		text = fmt.Sprintf("The operation %s is not allowed on the service-linked role %s: the service %s manages it.", c.Info.Name, thing, t.Managed.Service)
 	}
@@ -49,7 +60,7 @@ func (p *Pipeline) refusal(c *Call, v access.Verdict) error {
 // Names of policies and what stands in them are not for every caller.
 func because(d policy.Decision) string {
 	if d.PolicyType == policy.GuardPolicyType {
-		return d.Reasons[0].Message
+		return laws(d)
 	}
 	kind := map[string]string{
 		policy.IdentityPolicyType: "policy attached to the caller",
@@ -61,6 +72,18 @@ func because(d policy.Decision) string {
 		return "a " + kind + " denies it"
 	}
 	return "no " + kind + " allows it"
+}
+
+// laws are all laws that stand against a request; they come before all other
+// reasons.
+func laws(d policy.Decision) string {
+	var out []string
+	for _, r := range d.Reasons {
+		if strings.HasPrefix(string(r.Code), "guard-") {
+			out = append(out, r.Message)
+		}
+	}
+	return strings.Join(out, "; ")
 }
 
 func brokenLaw(d policy.Decision, code policy.ReasonCode) bool {

@@ -18,6 +18,10 @@ import (
 // the caller).
 type Binder interface{ BindParam(text string) error }
 
+// Checker is implemented by input structs whose parameters depend on one
+// another. Check runs once all are bound, before anything is authorised.
+type Checker interface{ Check() error }
+
 // A field of an input struct is bound from the parameter that its tag names:
 //
 //	SecretName secrets.Name `param:"SecretName,required"`
@@ -108,6 +112,11 @@ func (p *plan) bind(params map[string]string) (any, error) {
 	for i := range p.fields {
 		f := &p.fields[i]
 		if err := f.bind(v.Elem().Field(f.index), params); err != nil {
+			return nil, err
+		}
+	}
+	if c, ok := v.Interface().(Checker); ok {
+		if err := c.Check(); err != nil {
 			return nil, err
 		}
 	}

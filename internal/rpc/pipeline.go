@@ -102,6 +102,9 @@ func (p *Pipeline) run(ctx context.Context, c *Call) (any, error) {
 	}
 	c.Record = p.newRecord(c, params)
 	out, err := p.perform(ctx, c, cred, params)
+	if c.Info.DryRun && strings.EqualFold(params["DryRun"], "true") {
+		out, err = nil, p.dryRun(c, err)
+	}
 	if err == nil && c.committed {
 		return out, nil // its record is in the transaction
 	}
@@ -112,6 +115,23 @@ func (p *Pipeline) run(ctx context.Context, c *Call) (any, error) {
 		claim.Release() // the very same request may be sent again
 	}
 	return out, err
+}
+
+// dryRun is the answer to a request that only asks whether it would succeed:
+// always an error, whose code tells. What the operation read is dropped.
+func (p *Pipeline) dryRun(c *Call, err error) error {
+	if err == nil {
+		return apierr.DryRun
+	}
+	e := p.wireError(c, err)
+	switch {
+	case errors.As(err, new(BadParam)), e.Is(apierr.InvalidParam), e.Is(apierr.MissingParam):
+		// Without err as the cause: wireError would find the BadParam in it.
+		return apierr.DryRunInvalid.Msg("%s", e.Message)
+	case e.Denied != nil:
+		return apierr.DryRunDenied.Msg("%s", e.Message).WithDenied(e.Denied).Because(err)
+	}
+	return err
 }
 
 func (c *Call) account() string {

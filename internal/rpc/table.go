@@ -96,6 +96,8 @@ type Info struct {
 	EventRW string
 	// NoTrail marks the public operations that leave no record.
 	NoTrail bool
+	// DryRun: see Op.
+	DryRun bool
 	// Params and Results are the wire names, in order of declaration.
 	Params, Results []string
 	// Required is the subset of Params that must be given.
@@ -123,6 +125,9 @@ type Op[I, O any] struct {
 	EventWrite bool
 	// NoTrail: see Info.
 	NoTrail bool
+	// DryRun lets callers ask, by the parameter DryRun=true, whether the request
+	// would succeed. It is for operations that read.
+	DryRun bool
 	// Targets lists what the request acts on, from the request and c.View. It
 	// must not decide anything by itself; an error is only for a target that
 	// cannot be named.
@@ -150,7 +155,7 @@ func NewTable() *Table {
 // panics: it is a programmer's mistake, found by the first test.
 func Add[I, O any](t *Table, p *Product, op Op[I, O]) {
 	info := &Info{
-		Product: p, Name: op.Name, Action: op.Action, Class: op.Class, NoTrail: op.NoTrail,
+		Product: p, Name: op.Name, Action: op.Action, Class: op.Class, NoTrail: op.NoTrail, DryRun: op.DryRun,
 		Rule:    access.Rule{Writes: op.Writes, Callers: op.Callers, OwnerGoverns: op.OwnerGoverns},
 		EventRW: "Read",
 		in:      inputPlan(reflect.TypeFor[I]()), out: outputPlan(reflect.TypeFor[O]()),
@@ -163,6 +168,9 @@ func Add[I, O any](t *Table, p *Product, op Op[I, O]) {
 	}
 	if op.Writes || op.EventWrite {
 		info.EventRW = "Write"
+	}
+	if op.DryRun && op.Writes {
+		panic(fmt.Sprintf("rpc: operation %s writes and cannot be run dry", op.Name))
 	}
 	if op.Func == nil || op.Targets == nil || op.Class == "" {
 		panic(fmt.Sprintf("rpc: operation %s lacks Func, Targets or Class", op.Name))
@@ -243,7 +251,7 @@ func (i *Info) flags() string {
 		set  bool
 		name string
 	}{
-		{i.Rule.Writes, "writes"}, {i.Rule.OwnerGoverns, "owner governs"}, {i.NoTrail, "no trail"},
+		{i.Rule.Writes, "writes"}, {i.Rule.OwnerGoverns, "owner governs"}, {i.NoTrail, "no trail"}, {i.DryRun, "dry run"},
 		{i.Rule.Callers&access.Accounts != 0, "accounts"},
 		{i.Rule.Callers&access.Services != 0, "services"},
 		{i.Rule.Callers&access.Operators != 0, "operators"},

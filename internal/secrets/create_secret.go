@@ -77,16 +77,13 @@ func createTargets(c *rpc.Call, in *createSecretInput) ([]access.Target, error) 
 }
 
 func (s *Service) doCreate(ctx context.Context, c *rpc.Call, in *createSecretInput) (*createSecretOutput, error) {
-	if err := checkType(in); err != nil {
-		return nil, err
-	}
 	if strings.Contains(string(in.SecretName), "!") {
 		return rpc.Update(ctx, c, func(tx *store.Tx) (*createSecretOutput, error) {
-			owner, err := newOwner(c, tx, in)
+			owner, quota, err := newOwner(c, tx, in)
 			if err != nil {
 				return nil, err
 			}
-			return s.create(c, tx, in, owner)
+			return s.create(c, tx, in, owner, quota)
 		})
 	}
 	if in.ProductResourceARN != "" || in.ManageURL != "" {
@@ -96,13 +93,13 @@ func (s *Service) doCreate(ctx context.Context, c *rpc.Call, in *createSecretInp
 		return nil, err
 	}
 	return rpc.Update(ctx, c, func(tx *store.Tx) (*createSecretOutput, error) {
-		return s.create(c, tx, in, nil)
+		return s.create(c, tx, in, nil, 0)
 	})
 }
 
-// checkType refuses the types of secrets that need a cloud to rotate them, and
-// what only they may have.
-func checkType(in *createSecretInput) error {
+// Check refuses the types of secrets that need a cloud to rotate them, and what
+// only they may have.
+func (in *createSecretInput) Check() error {
 	switch in.SecretType {
 	case "Generic":
 	case "Rds", "Redis", "RAMCredentials", "ECS", "PolarDB":
@@ -130,48 +127,52 @@ func ordinaryHosting(in *createSecretInput) error {
 }
 
 // newOwner makes the owner record of a default secret. The law of ownership
-// has let only the managing session come this far.
-func newOwner(c *rpc.Call, tx *store.Tx, in *createSecretInput) (*store.SecretOwner, error) {
+// has let only the managing session come this far. It also returns how many
+// free secrets the product may have in the account.
+func newOwner(c *rpc.Call, tx *store.Tx, in *createSecretInput) (owner *store.SecretOwner, quota int, err error) {
 	code, _, _ := strings.Cut(string(in.SecretName), "!")
 	rec, err := store.Codes.Read(tx, code)
 	if err != nil {
-		return nil, fmt.Errorf("product code: %w", err)
+		return nil, 0, fmt.Errorf("product code: %w", err)
 	}
 	product, err := store.Products.Read(tx, rec.Product)
 	if err != nil {
-		return nil, fmt.Errorf("product: %w", err)
+		return nil, 0, fmt.Errorf("product: %w", err)
 	}
 	mode := store.Free
 	if in.DKMSInstanceID != "" {
 		mode = store.Paid
 	}
 	if !product.Offers(mode) {
-		return nil, apierr.UnsupportedOperation.Msg("The product %s (%s) does not support default secrets of the hosting mode %s.", product.DisplayName, product.ID, mode)
+		return nil, 0, apierr.UnsupportedOperation.Msg("The product %s (%s) does not support default secrets of the hosting mode %s.", product.DisplayName, product.ID, mode)
 	}
 	if mode == store.Paid {
 		if in.EncryptionKeyID == "" {
-			return nil, rpc.BadParam{Field: "EncryptionKeyId", Fault: rpc.Missing, Why: "it is required"}
+			return nil, 0, rpc.BadParam{Field: "EncryptionKeyId", Fault: rpc.Missing, Why: "it is required"}
 		}
-		return nil, apierr.InstanceNotFound
+		return nil, 0, apierr.InstanceNotFound
 	}
 	if err := ordinaryHosting(in); err != nil {
-		return nil, err
-	}
-	total, err := addToQuota(tx, c.Region, c.Account(), product.ID, 1)
-	if err != nil {
-		return nil, err
-	}
-	if total > product.Quota {
-		return nil, apierr.LimitExceeded.Msg("The account has %d default secrets of the product %s, which is all that its quota allows.", product.Quota, product.ID)
+		return nil, 0, err
 	}
 	return &store.SecretOwner{
 		Product: product.ID, Service: rec.Service, Code: code, Mode: mode,
 		ResourceARN: string(in.ProductResourceARN), ManageURL: string(in.ManageURL),
-	}, nil
+	}, product.Quota, nil
 }
 
-// create stages the secret and its first version.
-func (s *Service) create(c *rpc.Call, tx *store.Tx, in *createSecretInput, owner *store.SecretOwner) (*createSecretOutput, error) {
+// charge counts one more free secret of the product and refuses it past the
+// quota.
+func charge(tx *store.Tx, c *rpc.Call, product string, quota int) error {
+	total, err := addToQuota(tx, c.Region, c.Account(), product, 1)
+	if err == nil && total > quota {
+		err = apierr.LimitExceeded.Msg("The account has %d default secrets of the product %s, which is all that its quota allows.", quota, product)
+	}
+	return err
+}
+
+// create stages the secret and its first version; quota limits a default one.
+func (s *Service) create(c *rpc.Call, tx *store.Tx, in *createSecretInput, owner *store.SecretOwner, quota int) (*createSecretOutput, error) {
 	name := string(in.SecretName)
 	recordKey := store.SecretKey(c.Region, c.Account(), name)
 	old, err := store.Secrets.Read(tx, recordKey)
@@ -182,6 +183,13 @@ func (s *Service) create(c *rpc.Call, tx *store.Tx, in *createSecretInput, owner
 		return nil, apierr.ResourceExists
 	case !errors.Is(err, store.ErrNotFound):
 		return nil, err
+	}
+	// Only now, so that a product that deposits a secret again learns that it is
+	// there, and not that the quota is used up.
+	if owner != nil {
+		if err := charge(tx, c, owner.Product, quota); err != nil {
+			return nil, err
+		}
 	}
 	key, err := s.serviceKey(tx, c)
 	if err != nil {

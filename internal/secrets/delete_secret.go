@@ -15,7 +15,15 @@ type deleteSecretInput struct {
 	// Force deletes at once; the window is then ignored, since one client sends
 	// both.
 	Force  bool `param:"ForceDeleteWithoutRecovery"`
-	Window int  `param:"RecoveryWindowInDays,default=30,min=7,max=30"`
+	Window int  `param:"RecoveryWindowInDays,default=30"`
+}
+
+// Check checks the window, in days.
+func (in *deleteSecretInput) Check() error {
+	if !in.Force && (in.Window < 7 || in.Window > 30) {
+		return rpc.BadParam{Field: "RecoveryWindowInDays", Fault: rpc.Value, Why: "it must lie between 7 and 30"}
+	}
+	return nil
 }
 
 type deleteSecretOutput struct {

@@ -17,6 +17,8 @@ type getSecretValueInput struct {
 	// FetchExtendedConfig has no effect on Generic secrets, the only ones there
 	// are; clients send it with every read.
 	FetchExtendedConfig bool `param:"FetchExtendedConfig"`
+	// DryRun is carried out by the pipeline; here it is checked and recorded.
+	DryRun bool `param:"DryRun"`
 }
 
 type versionStages struct{ VersionStage []string }
@@ -33,7 +35,7 @@ type getSecretValueOutput struct {
 
 func (s *Service) getSecretValue() rpc.Op[getSecretValueInput, getSecretValueOutput] {
 	return rpc.Op[getSecretValueInput, getSecretValueOutput]{
-		Name: "GetSecretValue", Class: rpc.ClassSecretRead,
+		Name: "GetSecretValue", Class: rpc.ClassSecretRead, DryRun: true,
 		Targets: func(c *rpc.Call, in *getSecretValueInput) ([]access.Target, error) {
 			return oneTarget(c, in.SecretName)
 		},

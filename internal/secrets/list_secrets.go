@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/opensesame-kms/opensesame/internal/access"
+	"github.com/opensesame-kms/opensesame/internal/apierr"
 	"github.com/opensesame-kms/opensesame/internal/arn"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
@@ -55,14 +56,21 @@ func (s *Service) listSecrets() rpc.Op[listSecretsInput, listSecretsOutput] {
 // doList returns the secrets that the caller may see, newest first. Who is
 // allowed on the container sees all but those that a Deny hides; others see
 // the ones that they are allowed on by name.
-func (s *Service) doList(_ context.Context, c *rpc.Call, in *listSecretsInput) (*listSecretsOutput, error) {
+func (s *Service) doList(ctx context.Context, c *rpc.Call, in *listSecretsInput) (*listSecretsOutput, error) {
 	may, err := c.Visible()
 	if err != nil {
 		return nil, err
 	}
 	var found []*store.Secret
 	var failed error
+	seen := 0
 	err = store.Secrets.Scan(c.View, store.KMSPrefix(c.Region, c.Account()), func(_ string, sec *store.Secret) bool {
+		// Many secrets times many statements of policies can be the work of
+		// minutes; it ends with the request's time.
+		if seen++; seen%256 == 0 && ctx.Err() != nil {
+			failed = apierr.Unavailable.Because(ctx.Err())
+			return false
+		}
 		if !in.Filters.match(sec) {
 			return true
 		}

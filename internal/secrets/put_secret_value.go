@@ -43,7 +43,7 @@ func (s *Service) doPutValue(ctx context.Context, c *rpc.Call, in *putSecretValu
 			return nil, err
 		}
 		if v := sec.Version(string(in.VersionID)); v != nil {
-			return s.putAgain(c, sec, v, in)
+			return s.putAgain(c, tx, sec, v, in)
 		}
 		stages := []string(in.VersionStages)
 		if len(stages) == 0 {
@@ -71,9 +71,10 @@ func (s *Service) doPutValue(ctx context.Context, c *rpc.Call, in *putSecretValu
 	})
 }
 
-// putAgain answers a version id that exists: the same data is a repetition and
-// succeeds without effect, other data is a conflict.
-func (s *Service) putAgain(c *rpc.Call, sec *store.Secret, v *store.Version, in *putSecretValueInput) (*putSecretValueOutput, error) {
+// putAgain answers a version id that exists. Other data is a conflict; the same
+// data is a repetition and succeeds: it moves the labels that were given to the
+// version, as a known client relies on, and does nothing if none were.
+func (s *Service) putAgain(c *rpc.Call, tx *store.Tx, sec *store.Secret, v *store.Version, in *putSecretValueInput) (*putSecretValueOutput, error) {
 	value, err := s.openValue(c.View, sec, v.ID)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, store.ErrConflict
@@ -84,7 +85,16 @@ func (s *Service) putAgain(c *rpc.Call, sec *store.Secret, v *store.Version, in 
 	if !value.Equal(in.SecretData) || v.DataType != string(in.SecretDataType) {
 		return nil, apierr.ResourceExists.Msg("The version id exists with other data: a version is written once.")
 	}
-	return putAnswer(c, sec, v), nil
+	lacks := func(label string) bool { return !slices.Contains(v.Stages, label) }
+	if !slices.ContainsFunc(in.VersionStages, lacks) {
+		return putAnswer(c, sec, v), nil
+	}
+	if err := label(sec, v.ID, in.VersionStages); err != nil {
+		return nil, err
+	}
+	sec.UpdatedAt = c.Now
+	store.Secrets.Put(tx, store.SecretKey(sec.Region, sec.Account, sec.Name), sec)
+	return putAnswer(c, sec, sec.Version(v.ID)), nil
 }
 
 func putAnswer(c *rpc.Call, sec *store.Secret, v *store.Version) *putSecretValueOutput {
@@ -92,34 +102,47 @@ func putAnswer(c *rpc.Call, sec *store.Secret, v *store.Version) *putSecretValue
 	return &putSecretValueOutput{SecretName: sec.Name, VersionId: v.ID, VersionStages: versionStages{v.Stages}}
 }
 
-// addVersion adds the version with its labels to the secret, moves
-// ACSCurrent and ACSPrevious, takes the labels from their former holders, and
-// makes room if need be; it returns the id of the version that had to go.
+// addVersion adds the version with its labels to the secret and makes room if
+// need be; it returns the id of the version that had to go.
 func addVersion(sec *store.Secret, v store.Version, stages []string) (evicted string, err error) {
-	if slices.Contains(stages, stageCurrent) {
-		moveCurrent(sec)
-	}
-	for _, label := range stages {
-		dropStage(sec, label)
-	}
-	v.Stages = stages
-	if len(sec.Versions) >= maxVersions {
-		i := slices.IndexFunc(sec.Versions, func(v store.Version) bool { return len(v.Stages) == 0 })
-		if i < 0 {
-			return "", apierr.LimitExceeded.Msg("exceed secret limits error: all %d versions of the secret have stage labels, none can be dropped", maxVersions)
-		}
-		evicted = sec.Versions[i].ID
-		sec.Versions = slices.Delete(sec.Versions, i, i+1)
-	}
 	sec.Versions = append(sec.Versions, v)
+	if err := label(sec, v.ID, stages); err != nil {
+		return "", err
+	}
+	if len(sec.Versions) <= maxVersions {
+		return "", nil
+	}
+	i := slices.IndexFunc(sec.Versions, func(v store.Version) bool { return len(v.Stages) == 0 })
+	if i < 0 {
+		return "", apierr.LimitExceeded.Msg("exceed secret limits error: all %d versions of the secret have stage labels, none can be dropped", maxVersions)
+	}
+	evicted = sec.Versions[i].ID
+	sec.Versions = slices.Delete(sec.Versions, i, i+1)
+	return evicted, nil
+}
+
+// label puts the labels on the version id, taking each from its former holder,
+// and lets ACSPrevious follow ACSCurrent.
+func label(sec *store.Secret, id string, stages []string) error {
+	v := sec.Version(id)
+	if slices.Contains(stages, stageCurrent) && !slices.Contains(v.Stages, stageCurrent) {
+		moveCurrent(sec)
+		dropFrom(v, stagePrevious) // of an older version that becomes current again
+	}
+	for _, l := range stages {
+		if !slices.Contains(v.Stages, l) {
+			dropStage(sec, l)
+			v.Stages = append(v.Stages, l)
+		}
+	}
 	labels := 0
 	for i := range sec.Versions {
 		labels += len(sec.Versions[i].Stages)
 	}
 	if labels > maxStages {
-		return "", apierr.LimitExceeded.Msg("exceed secret limits error: a secret has at most %d stage labels", maxStages)
+		return apierr.LimitExceeded.Msg("exceed secret limits error: a secret has at most %d stage labels", maxStages)
 	}
-	return evicted, nil
+	return nil
 }
 
 // moveCurrent makes the current version the previous one.
@@ -138,7 +161,10 @@ func moveCurrent(sec *store.Secret) {
 // dropStage takes the label from whichever version holds it.
 func dropStage(sec *store.Secret, label string) {
 	for i := range sec.Versions {
-		v := &sec.Versions[i]
-		v.Stages = slices.DeleteFunc(v.Stages, func(s string) bool { return s == label })
+		dropFrom(&sec.Versions[i], label)
 	}
+}
+
+func dropFrom(v *store.Version, label string) {
+	v.Stages = slices.DeleteFunc(v.Stages, func(s string) bool { return s == label })
 }

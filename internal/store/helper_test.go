@@ -262,7 +262,7 @@ func (w *faultyWatcher) Watch(ctx context.Context, key string, opts ...clientv3.
 					return
 				}
 				w.hold.Lock()
-				w.hold.Unlock() //nolint:staticcheck // only to wait
+				w.hold.Unlock()
 			case resp = <-inject:
 			case <-ctx.Done():
 				return

@@ -210,7 +210,9 @@ func TestDrainDeletesExactly(t *testing.T) {
 	}()
 	drained(f)
 	cancel()
-	<-done
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("DrainOutbox = %v", err)
+	}
 	if got := l.all(); !slices.Contains(got, "changed") {
 		t.Errorf("log = %q, the changed record is lost", got)
 	}

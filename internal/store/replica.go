@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"runtime"
 	"slices"
 	"strings"
@@ -72,7 +71,7 @@ func (r *replica) reload(ctx context.Context) {
 		}
 		r.s.log.Warn("loading the state failed, trying again", "error", err)
 		select {
-		case <-time.After(wait/2 + rand.N(wait/2+1)):
+		case <-time.After(wait):
 		case <-ctx.Done():
 			return
 		}
@@ -173,13 +172,12 @@ func (r *replica) loadPages(ctx context.Context, rev int64) error {
 
 // decoded is a record on its way into its tree.
 type decoded struct {
-	coll     collection // nil: not a record of ours
-	etcdKey  string
-	key      string
-	rev      int64
-	item     any // nil: deleted
-	replaced bool
-	err      error
+	coll    collection // nil: not a record of ours
+	etcdKey string
+	key     string
+	rev     int64
+	item    any // nil: deleted
+	err     error
 }
 
 // decodePage decodes on all processors: verifying and decoding is most of the
