@@ -139,6 +139,8 @@ func (a *App) openKeys(context.Context) (err error) {
 }
 
 func (a *App) startEtcd(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
 	a.node, err = etcdnode.Start(ctx, etcdnode.Config{
 		Dir: a.cfg.DataDir, Logger: a.log, FastTicks: a.cfg.FastElection,
 	})
@@ -390,6 +392,10 @@ func (a *App) RootKeyPath() string { return a.keys.RootKeyPath() }
 
 // AuditDir is the folder of the audit log.
 func (a *App) AuditDir() string { return filepath.Join(a.cfg.DataDir, auditDir) }
+
+// startTimeout is how long the database may take to become ready: a million
+// secrets take some seconds.
+const startTimeout = 2 * time.Minute
 
 // closeTimeout is how long running requests may take to finish.
 const closeTimeout = 10 * time.Second

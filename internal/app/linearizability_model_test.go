@@ -1,13 +1,13 @@
 package app_test
 
 import (
-	"context"
-	"encoding/json"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -17,6 +17,7 @@ import (
 	"github.com/anishathalye/porcupine"
 
 	"github.com/opensesame-kms/opensesame/internal/client"
+	"github.com/opensesame-kms/opensesame/internal/mask"
 )
 
 // The world of these histories is a few cells that have nothing to do with one
@@ -68,12 +69,11 @@ type linState struct {
 
 // The codes of refusal in the model.
 const (
-	linForbidden    = "Forbidden.NoPermission"
-	linMissing      = "Forbidden.ResourceNotFound"
-	linExists       = "Rejected.ResourceExist"
-	linAttached     = "EntityAlreadyExists.User.Policy"
-	linNotAttached  = "EntityNotExist.User.Policy"
-	linAnyUnderFire = "ServiceUnavailableTemporary"
+	linForbidden   = "Forbidden.NoPermission"
+	linMissing     = "Forbidden.ResourceNotFound"
+	linExists      = "Rejected.ResourceExist"
+	linAttached    = "EntityAlreadyExists.User.Policy"
+	linNotAttached = "EntityNotExist.User.Policy"
 )
 
 // apply is the whole sequential specification: the answer and what comes after.
@@ -146,47 +146,221 @@ var linModel = porcupine.Model{
 
 // linWorld is an account with its cells, on a server that may move.
 type linWorld struct {
-	cells int
 	root  cred
-	users []cred
-
-	mu     sync.Mutex
-	url    string
-	ca     []byte
-	moved  chan struct{} // closed when url changes
-	byKey  map[string]*client.Client
-	writes int // confirmed
+	users []cred // by cell
+	start time.Time
 	// onWrite, if not nil, is told the number of each confirmed write.
 	onWrite func(n int)
 
-	start time.Time
-	ops   []porcupine.Operation
+	mu      sync.Mutex
+	url     string
+	http    *http.Client
+	clients map[string]*client.Client // by access key id
+	moved   chan struct{}             // closed when the server has moved
+	writes  int                       // confirmed
+	ops     []porcupine.Operation
 }
 
-// move says where the server is now.
-func (w *linWorld) move(url string, ca []byte) {
+// moveTo says which server the world is on.
+func (w *linWorld) moveTo(url string, ca []byte) {
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(ca)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.moved != nil {
+	if w.http != nil {
+		w.http.CloseIdleConnections()
 		close(w.moved)
 	}
-	for _, c := range w.byKey {
-		c.CloseIdleConnections()
-	}
-	w.url, w.ca, w.moved, w.byKey = url, ca, make(chan struct{}), map[string]*client.Client{}
+	w.url, w.clients, w.moved = url, map[string]*client.Client{}, make(chan struct{})
+	w.http = &http.Client{Timeout: time.Minute, Transport: &http.Transport{
+		MaxIdleConnsPerHost: 16, TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
+	}}
 }
 
-// as returns a client that signs with the credential, and what tells that its
-// server is gone.
+// as returns a client that signs with the credential, and what tells that the
+// server has moved since.
 func (w *linWorld) as(c cred) (*client.Client, <-chan struct{}, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.byKey[c.AccessKeyID] == nil {
-		cl, err := linClient(w.url, w.ca, c)
+	if w.clients[c.AccessKeyID] == nil {
+		cl, err := client.New(client.Config{
+			Endpoint: w.url, HTTPClient: w.http, Region: "cn-hangzhou",
+			AccessKeyID: c.AccessKeyID, AccessKeySecret: mask.NewText(c.AccessKeySecret),
+		})
 		if err != nil {
 			return nil, nil, err
 		}
-		w.byKey[c.AccessKeyID] = cl
+		w.clients[c.AccessKeyID] = cl
 	}
-	return w.byKey[c.AccessKeyID], w.moved, nil
+	return w.clients[c.AccessKeyID], w.moved, nil
+}
+
+// must makes a call that sets the world up. In the build that answers too early
+// the next one may not see yet what it needs, and is tried again.
+func (w *linWorld) must(t *testing.T, c cred, product, operation string, params p, out any) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); ; {
+		cl, _, err := w.as(c)
+		if err == nil {
+			err = cl.Call(t.Context(), product, operation, params, out)
+		}
+		if err == nil {
+			return
+		}
+		if !earlyAckBuild || time.Now().After(end) {
+			t.Fatalf("%s: %v", operation, err)
+		}
+	}
+}
+
+// setUp makes the account and the users, whose policies are not attached yet.
+func (w *linWorld) setUp(t *testing.T, operator cred, cells int) {
+	t.Helper()
+	var made struct {
+		Account   struct{ AccountId string }
+		AccessKey struct{ AccessKeyId, AccessKeySecret string }
+	}
+	w.must(t, operator, "opensesame", "CreateAccount", nil, &made)
+	w.root = cred{AccessKeyID: made.AccessKey.AccessKeyId, AccessKeySecret: made.AccessKey.AccessKeySecret}
+	for cell := range cells {
+		name := linName(cell)
+		w.must(t, w.root, "ram", "CreateUser", p{"UserName": name}, nil)
+		w.must(t, w.root, "ram", "CreatePolicy", p{
+			"PolicyName":     name,
+			"PolicyDocument": allow("acs:kms:*:"+made.Account.AccountId+":secret/"+name, "kms:GetSecretValue", "kms:PutSecretValue"),
+		}, nil)
+		w.must(t, w.root, "ram", "CreateAccessKey", p{"UserName": name}, &made)
+		w.users = append(w.users, cred{AccessKeyID: made.AccessKey.AccessKeyId, AccessKeySecret: made.AccessKey.AccessKeySecret})
+	}
+	w.start = time.Now()
+}
+
+// linName names the secret, the user and the policy of a cell.
+func linName(cell int) string { return fmt.Sprintf("cell-%d", cell) }
+
+// call is the operation on the wire. Version ids follow the values, for both
+// are used once.
+func (in linInput) call() (product, operation string, params p) {
+	secret := p{"SecretName": linName(in.cell)}
+	policy := p{"UserName": linName(in.cell), "PolicyName": linName(in.cell), "PolicyType": "Custom"}
+	switch in.kind {
+	case linPut, linPutUser:
+		secret["VersionId"], secret["SecretData"] = in.value, in.value
+		return "kms", "PutSecretValue", secret
+	case linCreate:
+		secret["VersionId"], secret["SecretData"] = in.value, in.value
+		return "kms", "CreateSecret", secret
+	case linDelete:
+		secret["ForceDeleteWithoutRecovery"] = "true"
+		return "kms", "DeleteSecret", secret
+	case linAttach:
+		return "ram", "AttachPolicyToUser", policy
+	case linDetach:
+		return "ram", "DetachPolicyFromUser", policy
+	default:
+		return "kms", "GetSecretValue", secret
+	}
+}
+
+// client makes random operations and records them, wherever the server is.
+func (w *linWorld) client(t *testing.T, id, ops int) {
+	rng := rand.New(rand.NewPCG(rand.Uint64(), uint64(id)))
+	for i := range ops {
+		in := linInput{cell: rng.IntN(len(w.users)), kind: linMix[rng.IntN(len(linMix))]}
+		if in.kind == linPut || in.kind == linPutUser || in.kind == linCreate {
+			in.value = fmt.Sprintf("%d-%d", id, i)
+		}
+		if !w.do(t, id, in) {
+			return
+		}
+	}
+}
+
+// do makes one operation; false ends the client.
+func (w *linWorld) do(t *testing.T, id int, in linInput) bool {
+	who := w.root
+	if in.kind.byUser() {
+		who = w.users[in.cell]
+	}
+	c, moved, err := w.as(who)
+	if err != nil {
+		t.Error(err)
+		return false
+	}
+	var answer struct{ SecretData string }
+	product, operation, params := in.call()
+	op := porcupine.Operation{ClientId: id, Input: in, Call: int64(time.Since(w.start))}
+	err = c.Call(t.Context(), product, operation, params, &answer)
+	op.Return = int64(time.Since(w.start))
+	var refused *client.Error
+	switch {
+	case err == nil:
+		out := linOutput{}
+		if !in.kind.writes() {
+			out.value = answer.SecretData
+		}
+		op.Output = out
+	case errors.As(err, &refused) && refused.Status != http.StatusServiceUnavailable:
+		op.Output = linOutput{code: refused.Code}
+	default: // 503, or the server died: perhaps after the change
+		op.Return = math.MaxInt64
+	}
+	w.add(op, err == nil && in.kind.writes())
+	if err == nil || refused != nil {
+		return true
+	}
+	select {
+	case <-moved:
+		return true
+	case <-time.After(time.Minute):
+		t.Errorf("%s: %v, and no other server came", operation, err)
+		return false
+	}
+}
+
+// add keeps the operation in the history, unless it is a read of unknown
+// outcome, which tells nothing.
+func (w *linWorld) add(op porcupine.Operation, confirmedWrite bool) {
+	w.mu.Lock()
+	if op.Output != nil || op.Input.(linInput).kind.writes() {
+		w.ops = append(w.ops, op)
+	}
+	n := 0
+	if confirmedWrite {
+		w.writes++
+		n = w.writes
+	}
+	w.mu.Unlock()
+	if n > 0 && w.onWrite != nil {
+		w.onWrite(n)
+	}
+}
+
+// run lets clients loose on the world and returns what porcupine thinks of the
+// history. Where that is not what is wanted, a drawing of it is kept.
+func (w *linWorld) run(t *testing.T, clients, opsEach int, want porcupine.CheckResult) {
+	t.Helper()
+	var wg sync.WaitGroup
+	for id := range clients {
+		wg.Go(func() { w.client(t, id, opsEach) })
+	}
+	wg.Wait()
+	kinds := map[linKind]int{} // that did what they are for
+	for _, op := range w.ops {
+		if out, ok := op.Output.(linOutput); ok && out.code == "" {
+			kinds[op.Input.(linInput).kind]++
+		}
+	}
+	for _, k := range linMix {
+		if kinds[k] == 0 {
+			t.Errorf("no %s succeeded in a history of %d operations", k, len(w.ops))
+		}
+	}
+	got, info := porcupine.CheckOperationsVerbose(linModel, w.ops, time.Minute)
+	if got == want {
+		return
+	}
+	path := filepath.Join(os.TempDir(), fmt.Sprintf("linearizability-%d.html", time.Now().UnixNano()))
+	err := porcupine.VisualizePath(linModel, info, path)
+	t.Errorf("the history is %s, want %s; it is drawn in %s (%v)", got, want, path, err)
 }

@@ -146,12 +146,16 @@ func TestServiceLinkedRole(t *testing.T) {
 	shared.call(t, narrow, "DeleteSecret", p{"SecretName": "bailian!s"}).refused(t, 403, "Forbidden.NoPermission")
 }
 
-// TestImpostor: a role that an account makes itself, under the name of a
-// service-linked one and trusting the service, makes no managing session.
+// TestImpostor: an account cannot make a role under the name of a
+// service-linked one, and one that merely trusts the service makes no managing
+// session.
 func TestImpostor(t *testing.T) {
 	acct := shared.NewAccount(t)
-	arn := acct.NewRole(t, "AliyunServiceRoleForSFMAccessKMS", trust(sesametest.Services["bailian"]), "AdministratorAccess")
-	session := shared.Assume(t, shared.service(t, "bailian"), arn)
+	document := trust(sesametest.Services["bailian"])
+	for _, name := range []string{"AliyunServiceRoleForSFMAccessKMS", "aliyunserviceroleforsfmaccesskms"} {
+		shared.api(t, acct.Root, "ram", "CreateRole", p{"RoleName": name, "AssumeRolePolicyDocument": document}).refused(t, 400, "InvalidParameter.RoleName")
+	}
+	session := shared.Assume(t, shared.service(t, "bailian"), acct.NewRole(t, "SFMAccessKMS", document, "AdministratorAccess"))
 	shared.call(t, session, "CreateSecret", p{"SecretName": "bailian!s", "VersionId": "v", "SecretData": "x"}).
 		refused(t, 403, "Forbidden.NoPermission", "Model Studio")
 	shared.create(t, session, "plain", "x")
