@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	openapi "github.com/alibabacloud-go/darabonba-openapi/v2/client"
@@ -105,10 +106,30 @@ func (s *newSDK) Call(r *http.Request, transport *http.Transport) (*http.Respons
 	return (&http.Client{Transport: s.wrap(transport)}).Do(r)
 }
 
+// ownTimeout is a read timeout, in milliseconds, that no other server of this
+// process has. The SDK keeps connections, with the certificate authority that
+// they were made with, in one pool of the process by address and timeouts; the
+// address of a server that ended may be that of the next one.
+func ownTimeout(srv *sesametest.Server) int {
+	timeouts.Lock()
+	defer timeouts.Unlock()
+	ms, ok := timeouts.of[string(srv.CAPEM)]
+	if !ok {
+		ms = 60_000 + len(timeouts.of)
+		timeouts.of[string(srv.CAPEM)] = ms
+	}
+	return ms
+}
+
+var timeouts = struct {
+	sync.Mutex
+	of map[string]int // by certificate authority
+}{of: map[string]int{}}
+
 func (s *newSDK) config(srv *sesametest.Server, c sesametest.Credential) *models.Config {
 	cfg := &models.Config{
 		Endpoint: tea.String(srv.Host), Ca: tea.String(string(srv.CAPEM)), RegionId: tea.String(srv.Region),
-		AccessKeyId: tea.String(c.AccessKeyID), AccessKeySecret: tea.String(c.AccessKeySecret),
+		AccessKeyId: tea.String(c.AccessKeyID), AccessKeySecret: tea.String(c.AccessKeySecret), ReadTimeout: tea.Int(ownTimeout(srv)),
 	}
 	if c.SecurityToken != "" {
 		cfg.SecurityToken = tea.String(c.SecurityToken)

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	openapi "github.com/alibabacloud-go/darabonba-openapi/v2/client"
 	newkms "github.com/alibabacloud-go/kms-20160120/v3/client"
 	newsts "github.com/alibabacloud-go/sts-20150401/v2/client"
 	"github.com/alibabacloud-go/tea/tea"
@@ -146,10 +145,9 @@ func TestCredentialsProvider(t *testing.T) {
 		}
 		return c
 	}
-	client, err := newkms.NewClient(&openapi.Config{
-		Endpoint: tea.String(srv.Host), Ca: tea.String(string(srv.CAPEM)), RegionId: tea.String(srv.Region),
-		Credential: provider(acct.NewRole(t, "readers", "", "AliyunKMSSecretUserAccess")),
-	})
+	cfg := (&newSDK{}).config(srv, sesametest.Credential{})
+	cfg.Credential = provider(acct.NewRole(t, "readers", "", "AliyunKMSSecretUserAccess"))
+	client, err := newkms.NewClient(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -121,7 +121,7 @@ func TestKillFirstStart(t *testing.T) {
 				return
 			}
 			p.wait(t)
-			if line := p.stderr.String(); !strings.Contains(line, "its credential is not on file") || strings.Count(line, "\n") != 1 {
+			if line := said(p.stderr.String()); !strings.Contains(line, "its credential is not on file") || strings.Count(line, "\n") != 1 {
 				t.Errorf("the start after one that was killed at %s: %s", mark, line)
 			}
 		})
@@ -246,8 +246,8 @@ func TestAuditTail(t *testing.T) {
 			}
 			p = startDev(t, dir)
 			p.stop(t)
-			if p.stderr.Len() > 0 {
-				t.Errorf("the second start has something to say: %s", p.stderr.String())
+			if text := said(p.stderr.String()); text != "" {
+				t.Errorf("the second start has something to say: %s", text)
 			}
 		})
 	}

@@ -33,6 +33,7 @@ func TestMain(m *testing.M) {
 //	sourcesession FILE        exports the credential in AssumeRole's answer
 //	envnames FILE OUT         writes the names that FILE exports, sorted, a line each
 //	without REGEXP FILE OUT   copies a file without the lines that match
+//	quiet                     checks that standard error is empty, see said
 //	mode MODE FILE            checks a file's permissions
 //	empty FOLDER              checks that nothing is in a folder
 //
@@ -48,7 +49,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"status": scriptStatus, "waitfile": scriptWaitFile, "sourceenv": scriptSourceEnv, "sourcesession": scriptSourceSession, "envnames": scriptEnvNames,
-			"without": scriptWithout, "mode": scriptMode, "empty": scriptEmpty,
+			"without": scriptWithout, "quiet": scriptQuiet, "mode": scriptMode, "empty": scriptEmpty,
 		},
 	})
 }
@@ -162,6 +163,25 @@ func scriptWithout(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(out.String()), 0o600))
+}
+
+func scriptQuiet(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 0, "quiet")
+	if text := said(ts.ReadFile("stderr")); text != "" {
+		ts.Fatalf("there is something on standard error: %s", text)
+	}
+}
+
+// said is standard error without the warnings of etcd, which finds busy
+// machines slow.
+func said(stderr string) string {
+	var out strings.Builder
+	for line := range strings.Lines(stderr) {
+		if !strings.Contains(line, `"level":"WARN"`) || !strings.Contains(line, `"component":"etcd"`) {
+			out.WriteString(line)
+		}
+	}
+	return out.String()
 }
 
 func scriptMode(ts *testscript.TestScript, neg bool, args []string) {

@@ -114,7 +114,7 @@ func mustRefuse(t testing.TB, args ...string) string {
 	if p.stdout.Len() > 0 {
 		t.Errorf("it printed: %s", p.stdout.String())
 	}
-	line, ok := strings.CutSuffix(p.stderr.String(), "\n")
+	line, ok := strings.CutSuffix(said(p.stderr.String()), "\n")
 	if !ok || strings.Contains(line, "\n") {
 		t.Errorf("want one sentence, got: %s", p.stderr.String())
 	}

@@ -60,6 +60,7 @@ type App struct {
 	refusals *audit.Refusals
 	ca       *gateway.CA
 	gateway  *gateway.Server
+	nonces   *identity.Nonces
 
 	// The sockets come first, the listeners that serve on them last.
 	tlsSocket, httpSocket net.Listener
@@ -103,7 +104,7 @@ func Start(ctx context.Context, cfg config.Config, opt Options) (_ *App, err err
 		}
 	}()
 	for _, step := range []func(context.Context) error{
-		a.bind, a.openKeys, a.startEtcd, a.openStore, a.bootstrap, a.nameKeyring, a.openAudit, a.buildGateway, a.startTasks, a.listen,
+		a.bind, a.openKeys, a.startEtcd, a.openStore, a.bootstrap, a.nameKeyring, a.openAudit, a.startTasks, a.restoreNonces, a.buildGateway, a.listen,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -268,12 +269,11 @@ func (a *App) buildGateway(context.Context) (err error) {
 		return err
 	}
 	reg := prometheus.NewRegistry()
-	nonces := identity.NewNonces(identity.NonceConfig{})
 	reg.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sesame_outbox_records", Help: "Audit records of committed changes that are not in the log yet."},
 			func() float64 { return float64(a.store.OutboxBacklog()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sesame_nonces", Help: "Signature nonces that are remembered."},
-			func() float64 { return float64(nonces.Len()) }),
+			func() float64 { return float64(a.nonces.Len()) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "sesame_audit_records_total", Help: "Records in the audit log."},
 			func() float64 { return float64(a.auditLog.Durable()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sesame_store_revision", Help: "Revision of the state that is served."},
@@ -281,7 +281,7 @@ func (a *App) buildGateway(context.Context) (err error) {
 	)
 	a.gateway = &gateway.Server{
 		Pipeline: rpc.NewPipeline(rpc.Config{
-			Table: Table(a.ring), Store: a.store, Resolver: &identity.Resolver{Ring: a.ring, Region: a.cfg.Region}, Nonces: nonces,
+			Table: Table(a.ring), Store: a.store, Resolver: &identity.Resolver{Ring: a.ring, Region: a.cfg.Region}, Nonces: a.nonces,
 			Log: a.auditLog, Refusals: a.refusals, Clock: a.clock, Logger: a.log,
 			Region: a.cfg.Region, Node: a.cfg.Node, Metrics: rpc.NewMetrics(reg),
 		}),

@@ -3,6 +3,7 @@ package app
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -97,7 +98,7 @@ func (a *App) makeState(ctx context.Context, operatorKey string, secret mask.Tex
 		product.Seed(tx, now)
 		store.Metas.Put(tx, store.MetaKey, &store.Meta{
 			Format: store.Format, LeastReader: store.LeastReader, LeastWriter: store.LeastWriter,
-			Region: a.cfg.Region, CreatedAt: now,
+			Region: a.cfg.Region, NonceSeed: nonceSeed(), CreatedAt: now,
 		})
 		payload, err := (&record.Record{
 			RequestID: id, Time: now, Operation: "InitializeServer", RW: record.Write, Product: rpc.OpenSesame.Service,
@@ -112,6 +113,12 @@ func (a *App) makeState(ctx context.Context, operatorKey string, secret mask.Tex
 	})
 	a.catchUp(rev)
 	return err
+}
+
+func nonceSeed() []byte {
+	b := make([]byte, 16)
+	_, _ = rand.Read(b) // never fails
+	return b
 }
 
 func systemIdentity() record.Identity {

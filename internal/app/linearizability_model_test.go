@@ -262,10 +262,11 @@ func (in linInput) call() (product, operation string, params p) {
 	}
 }
 
-// client makes random operations and records them, wherever the server is.
-func (w *linWorld) client(t *testing.T, id, ops int) {
+// client makes random operations and records them, wherever the server is, as
+// long as more says so of the number it has made.
+func (w *linWorld) client(t *testing.T, id int, more func(i int) bool) {
 	rng := rand.New(rand.NewPCG(rand.Uint64(), uint64(id)))
-	for i := range ops {
+	for i := 0; more(i); i++ {
 		in := linInput{cell: rng.IntN(len(w.users)), kind: linMix[rng.IntN(len(linMix))]}
 		if in.kind == linPut || in.kind == linPutUser || in.kind == linCreate {
 			in.value = fmt.Sprintf("%d-%d", id, i)
@@ -336,13 +337,20 @@ func (w *linWorld) add(op porcupine.Operation, confirmedWrite bool) {
 	}
 }
 
+// confirmed is the number of confirmed writes.
+func (w *linWorld) confirmed() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.writes
+}
+
 // run lets clients loose on the world and returns what porcupine thinks of the
 // history. Where that is not what is wanted, a drawing of it is kept.
-func (w *linWorld) run(t *testing.T, clients, opsEach int, want porcupine.CheckResult) {
+func (w *linWorld) run(t *testing.T, clients int, more func(i int) bool, want porcupine.CheckResult) {
 	t.Helper()
 	var wg sync.WaitGroup
 	for id := range clients {
-		wg.Go(func() { w.client(t, id, opsEach) })
+		wg.Go(func() { w.client(t, id, more) })
 	}
 	wg.Wait()
 	kinds := map[linKind]int{} // that did what they are for

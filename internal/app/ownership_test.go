@@ -15,7 +15,8 @@ import (
 // cast is an account with everybody who may come near its secrets.
 type cast struct {
 	*sesametest.Account
-	manager cred // of Model Studio
+	manager cred                // of Model Studio
+	other   *sesametest.Account // whose identities are among the outsiders
 	// insiders have all rights that policies of the account can give, and are
 	// not the product; outsiders are of other services and accounts.
 	insiders, outsiders map[string]cred
@@ -41,6 +42,7 @@ func newCast(t *testing.T) *cast {
 	c.outsiders["the service's own credential"] = d.service(t, "bailian")
 	c.outsiders["the operator"] = d.Operator
 	other := d.NewAccount(t)
+	c.other = other
 	c.outsiders["another account's root"] = other.Root
 	c.outsiders["another account's user"] = other.NewUser(t, "u", allow("*", "*"))
 	c.outsiders["another account's role session"] = d.adminSession(t, other)

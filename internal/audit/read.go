@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"time"
 )
 
 // segmentName is the name of the segment of that number.
@@ -137,6 +138,22 @@ func noEOF(err error) error {
 // tells. Damage before the newest segment gives an error that wraps
 // [ErrDamaged].
 func Read(dir string, from uint64, fn func(index uint64, payload []byte) error) error {
+	return read(osFS{}, dir, from, fn)
+}
+
+// ReadSince is Read from the segment on that was in use at the given time: it
+// gives every record that was written since then, and some before.
+func ReadSince(dir string, since time.Time, fn func(index uint64, payload []byte) error) error {
+	segs, err := list(osFS{}, dir)
+	if err != nil {
+		return err
+	}
+	from := uint64(0)
+	for _, s := range segs {
+		if s.err == nil && s.used && s.head.begun <= since.UnixNano() {
+			from = s.head.first
+		}
+	}
 	return read(osFS{}, dir, from, fn)
 }
 

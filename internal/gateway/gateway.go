@@ -130,7 +130,8 @@ func (s *Server) serveOps(w http.ResponseWriter, r *http.Request) bool {
 		ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
 		defer cancel()
 		if err := s.Ready(ctx); err != nil {
-			plain(w, http.StatusServiceUnavailable, "not ready: "+err.Error()+"\n")
+			s.Logger.Warn("not ready", "error", err)
+			plain(w, http.StatusServiceUnavailable, "not ready\n")
 			return true
 		}
 		plain(w, http.StatusOK, "ok\n")

@@ -169,6 +169,31 @@ func (c *NonceClaim) Release() {
 	}
 }
 
+// Hash is the keyed hash by which the nonce is remembered; with the same seed
+// another process can be given it by Restore.
+func (c *NonceClaim) Hash() uint64 {
+	if c == nil {
+		return 0
+	}
+	return c.hash
+}
+
+// Restore marks a nonce as used that an earlier process claimed: hash and
+// reqTime are that claim's. One whose request can no longer be valid at now is
+// left out. Beyond the account's share it is remembered all the same: it was
+// used.
+func (n *Nonces) Restore(now, reqTime time.Time, account string, hash uint64) {
+	oldest := minuteOf(now) - windowMinutes
+	c := &NonceClaim{n: n, hash: hash, minute: minuteOf(reqTime), account: account}
+	if hash == 0 || c.minute < oldest || now.Sub(reqTime) < -2*Window {
+		return
+	}
+	reserved := n.reserve(c, oldest)
+	if err := n.shard(hash).claim(n, hash, c.minute, oldest); err != nil && reserved {
+		n.unreserve(c)
+	}
+}
+
 // Len returns how many nonces are remembered, for metrics.
 func (n *Nonces) Len() int { return int(n.live.Load()) }
 

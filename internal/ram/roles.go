@@ -40,8 +40,10 @@ func roleTarget(c *rpc.Call, name string) (access.Target, []store.Attachment, er
 		err = absent(&t, err, apierr.RoleNotFound)
 		return t, nil, err
 	}
-	c.Resource(typeRole, r.Name) // as it was made, whatever case the request has
-	t := ownTarget(c, "role/"+r.Name)
+	// As the request has it: the spelling it was made with would tell those who
+	// may not know it that there is such a role.
+	c.Resource(typeRole, name)
+	t := ownTarget(c, "role/"+name)
 	t.Tags = r.Tags
 	if r.Service != "" {
 		t.Managed = &access.Managed{Kind: access.ServiceLinkedRole, Service: r.Service}

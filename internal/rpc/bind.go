@@ -307,3 +307,20 @@ func (p *plan) record(params map[string]string) map[string]string {
 	}
 	return out
 }
+
+// hideRefused puts stars in the record for every parameter that its type
+// refuses: it may be a secret that was sent under a wrong name.
+func (p *plan) hideRefused(params, recorded map[string]string) {
+	v := reflect.New(p.typ).Elem()
+	for i := range p.fields {
+		f := &p.fields[i]
+		if f.bind(v.Field(f.index), params) == nil {
+			continue
+		}
+		for name := range recorded {
+			if name == f.name || strings.HasPrefix(name, f.name+".") {
+				recorded[name] = mask.Stars
+			}
+		}
+	}
+}

@@ -101,6 +101,7 @@ func (p *Pipeline) run(ctx context.Context, c *Call) (any, error) {
 		return nil, err
 	}
 	c.Record = p.newRecord(c, params)
+	c.Record.NonceHash, c.Record.NonceTime = claim.Hash(), cred.Time
 	out, err := p.perform(ctx, c, cred, params)
 	if c.Info.DryRun && strings.EqualFold(params["DryRun"], "true") {
 		out, err = nil, p.dryRun(c, err)
@@ -108,10 +109,15 @@ func (p *Pipeline) run(ctx context.Context, c *Call) (any, error) {
 	if err == nil && c.committed {
 		return out, nil // its record is in the transaction
 	}
+	release := err != nil && p.wireError(c, err).Status >= 429 && !c.committed && !c.unknown
+	if release {
+		c.Record.NonceHash = 0
+	}
 	if logErr := p.record(ctx, c, out, err); logErr != nil {
+		release = !c.committed && !c.unknown
 		out, err = nil, apierr.Unavailable.Because(fmt.Errorf("audit: %w", logErr))
 	}
-	if err != nil && p.wireError(c, err).Status >= 429 && !c.committed && !c.unknown {
+	if release {
 		claim.Release() // the very same request may be sent again
 	}
 	return out, err
@@ -206,6 +212,7 @@ func (p *Pipeline) claimNonce(c *Call, cred *identity.Credentials) (*identity.No
 func (p *Pipeline) perform(ctx context.Context, c *Call, cred *identity.Credentials, params map[string]string) (any, error) {
 	in, err := c.Info.in.bind(params)
 	if err != nil {
+		c.Info.in.hideRefused(params, c.Record.Params)
 		return nil, err
 	}
 	// As long as one transaction may take, a request is tried again after
@@ -309,6 +316,9 @@ func (p *Pipeline) record(ctx context.Context, c *Call, out any, err error) erro
 		c.Record.Response = nil
 	} else {
 		c.Record.Response = outputRecord(out)
+	}
+	if c.unknown {
+		c.Record.Part = 1 // the transaction's own record is part 0, if it was made
 	}
 	payload, merr := c.Record.Marshal()
 	if merr != nil {

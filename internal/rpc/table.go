@@ -9,6 +9,7 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"reflect"
@@ -240,10 +241,12 @@ func (t *Table) Catalogue() string {
 				params[i] += "*"
 			}
 		}
-		fmt.Fprintf(&b, "  in  %s\n  out %s\n", strings.Join(params, " "), strings.Join(op.Results, " "))
+		fmt.Fprintf(&b, "  in  %s\n  out %s\n", orNone(params), orNone(op.Results))
 	}
 	return b.String()
 }
+
+func orNone(names []string) string { return cmp.Or(strings.Join(names, " "), "-") }
 
 func (i *Info) flags() string {
 	var b strings.Builder

@@ -18,7 +18,7 @@ type createSecretInput struct {
 	VersionID               VersionID `param:"VersionId,required"`
 	SecretData              Data      `param:"SecretData,required,bytes=30720"`
 	SecretDataType          DataType  `param:"SecretDataType,default=text"`
-	SecretType              string    `param:"SecretType,default=Generic"`
+	SecretType              Type      `param:"SecretType,default=Generic"`
 	EncryptionKeyID         string    `param:"EncryptionKeyId"`
 	DKMSInstanceID          string    `param:"DKMSInstanceId"`
 	Description             string    `param:"Description,max=8192"`
@@ -100,12 +100,8 @@ func (s *Service) doCreate(ctx context.Context, c *rpc.Call, in *createSecretInp
 // Check refuses the types of secrets that need a cloud to rotate them, and what
 // only they may have.
 func (in *createSecretInput) Check() error {
-	switch in.SecretType {
-	case "Generic":
-	case "Rds", "Redis", "RAMCredentials", "ECS", "PolarDB":
+	if in.SecretType != generic {
 		return apierr.UnsupportedOperation.Msg("SecretType %s needs a cloud platform that rotates the secret; this server keeps Generic secrets.", in.SecretType)
-	default:
-		return rpc.BadParam{Field: "SecretType", Fault: rpc.Value, Why: "want Generic"}
 	}
 	if in.EnableAutomaticRotation {
 		return rpc.BadParam{Field: "EnableAutomaticRotation", Fault: rpc.Value, Why: "a Generic secret is not rotated automatically"}
@@ -196,7 +192,7 @@ func (s *Service) create(c *rpc.Call, tx *store.Tx, in *createSecretInput, owner
 		return nil, err
 	}
 	sec := &store.Secret{
-		SecretID: "sec-" + randomID(), Name: name, Account: c.Account(), Region: c.Region, Type: in.SecretType,
+		SecretID: "sec-" + randomID(), Name: name, Account: c.Account(), Region: c.Region, Type: string(in.SecretType),
 		Description: in.Description, Creator: creator(c), Tags: in.Tags, CreatedAt: c.Now, UpdatedAt: c.Now,
 		KeyID: key.ID, Owner: owner,
 		Versions: []store.Version{{

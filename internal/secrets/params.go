@@ -210,6 +210,21 @@ func (d *DataType) BindParam(text string) error {
 	return nil
 }
 
+// Type is one of the API's types of secrets.
+type Type string
+
+// generic is the type of secrets that no cloud has to rotate.
+const generic Type = "Generic"
+
+// BindParam checks the type.
+func (t *Type) BindParam(text string) error {
+	switch *t = Type(text); *t {
+	case generic, "Rds", "Redis", "RAMCredentials", "ECS", "PolarDB":
+		return nil
+	}
+	return rpc.BadParam{Fault: rpc.Value, Why: "want Generic"}
+}
+
 // Data is a secret's value: 1 to 30,720 bytes.
 type Data = mask.Text
 

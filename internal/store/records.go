@@ -28,8 +28,10 @@ type Meta struct {
 	LeastWriter int    `json:"leastWriter"`
 	Region      string `json:"region"`
 	// RestoreEpoch is raised by every restore from a backup.
-	RestoreEpoch int64     `json:"restoreEpoch"`
-	CreatedAt    time.Time `json:"createdAt"`
+	RestoreEpoch int64 `json:"restoreEpoch"`
+	// NonceSeed keys the hashes of nonces, 16 random bytes.
+	NonceSeed []byte    `json:"nonceSeed"`
+	CreatedAt time.Time `json:"createdAt"`
 }
 
 // Status of accounts and access keys.

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -200,7 +201,7 @@ func TestMeta(t *testing.T) {
 	}
 	putMeta(&m)
 	got, err := ReadMeta(t.Context(), f.client)
-	if err != nil || *got != m {
+	if err != nil || !reflect.DeepEqual(got, &m) {
 		t.Errorf("ReadMeta = %+v, %v", got, err)
 	}
 	reopen := func() error {

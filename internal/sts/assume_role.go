@@ -69,9 +69,10 @@ func assumeRoleTargets(c *rpc.Call, in *AssumeRoleInput) ([]access.Target, error
 		Action: c.Info.Action, Account: in.RoleArn.Account, RequireBoth: true,
 		Keys: conditionKeys(in),
 	}
+	// As the request has it: the spelling it was made with would tell those who
+	// may not know it that there is such a role.
 	name := in.RoleArn.Name
 	if role != nil {
-		name = role.Name // as it was made, whatever case the request has
 		t.Policy = &policy.Attached{Document: role.Trust, Name: name, Type: "Trust", AttachedTo: "role/" + name}
 		t.Tags = role.Tags
 	} else if err := missingRole(c, in.RoleArn, &t); err != nil {
@@ -137,6 +138,8 @@ func (s *Service) doAssumeRole(_ context.Context, c *rpc.Call, in *AssumeRoleInp
 	if err != nil {
 		return nil, err
 	}
+	c.Record.Resources = nil
+	c.Resource("ACS::RAM::Role", role.Name) // as it was made: the caller may know
 	if most := maxDuration(c.Principal, role); int(in.DurationSeconds) > most {
 		return nil, badDuration(most)
 	}

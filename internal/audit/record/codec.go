@@ -111,6 +111,8 @@ func (r *Record) visit(v fieldVisitor) {
 	v.text(47, &r.Concerns, key)
 	v.text(48, &r.Note, long)
 	v.flag(49, &r.Truncated)
+	v.number(50, &r.NonceHash)
+	v.time(51, &r.NonceTime)
 }
 
 // Marshal returns the stored form, at most [MaxSize] bytes. A record that is

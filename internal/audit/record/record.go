@@ -119,6 +119,12 @@ type Record struct {
 	Concerns string    // of KindNotice: EventID of the record it is about
 	Note     string    // of KindNotice: a sentence for people
 
+	// NonceHash and NonceTime are the keyed hash of the request's nonce and the
+	// time it was signed with, so that a server that starts anew still knows
+	// which requests it has seen. They are not shown to readers of the trail.
+	NonceHash uint64
+	NonceTime time.Time
+
 	// Truncated is set in the stored form when something had to be cut.
 	Truncated bool
 }
