@@ -39,6 +39,7 @@ func catalogue(t *testing.T) []operation {
 		switch {
 		case len(words) == 3 && !strings.HasPrefix(lines.Text(), " "):
 			out = append(out, operation{product: words[0], name: words[2]})
+		case len(words) == 2 && words[1] == "-": // no fields
 		case len(words) > 0 && words[0] == "in":
 			for _, w := range words[1:] {
 				out[len(out)-1].in = append(out[len(out)-1].in, strings.TrimRight(w, "!*"))

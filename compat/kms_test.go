@@ -107,6 +107,10 @@ func versionsAndStages(_ *testing.T, root at, _ *sesametest.Account) {
 		"SecretName": "staged", "VersionId": "v1", "SecretData": "1", "SecretDataType": "text", "SecretType": "Generic", "CreateTime": "TIME",
 	})
 
+	// The same value again, with labels: they move, as Terraform relies on.
+	put("v2", "2", `["blue"]`, "ACSPrevious", "blue")
+	holds("blue", "v2")
+
 	root.kmsRefused("PutSecretValue", params{"SecretName": "staged", "VersionId": "v2", "SecretData": "other"}, 409, "Rejected.ResourceExist")
 	root.kmsRefused("GetSecretValue", params{"SecretName": "staged", "VersionId": "v3", "VersionStage": "ACSCurrent"}, 404, "Forbidden.ResourceNotFound")
 	root.kmsRefused("GetSecretValue", params{"SecretName": "staged", "VersionId": "v9"}, 404, "Forbidden.ResourceNotFound")

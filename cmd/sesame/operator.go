@@ -115,7 +115,7 @@ func (c *callCommand) Run(ctx context.Context, w io.Writer) error {
 			return fmt.Errorf("the parameter %q is not of the form Name=Value", name)
 		}
 		if file, fromFile := strings.CutPrefix(value, "@"); fromFile {
-			b, err := os.ReadFile(file) //nolint:gosec // the user names the file
+			b, err := os.ReadFile(file)
 			if err != nil {
 				return err
 			}

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -153,11 +154,39 @@ func value(t testing.TB, c *client.Client, name string) string {
 	return out.SecretData
 }
 
-// keptData makes a data folder that a server has used and left in order.
-func keptData(t testing.TB) string {
+// withKeptData runs the tests and then removes the data folders that they
+// shared.
+type withKeptData struct{ m *testing.M }
+
+func (k withKeptData) Run() int {
+	defer func() {
+		for i := range kept {
+			_ = os.RemoveAll(kept[i].dir)
+		}
+	}()
+	return k.m.Run()
+}
+
+// kept are two data folders that a server has used and left in order.
+var kept [2]struct {
+	once sync.Once
+	dir  string
+}
+
+// keptData returns a copy of one of the two data folders that a server has used
+// and left in order.
+func keptData(t testing.TB, i int) string {
 	t.Helper()
+	k := &kept[i]
+	k.once.Do(func() {
+		var err error
+		if k.dir, err = os.MkdirTemp("", "sesame-kept-"); err != nil {
+			t.Fatal(err)
+		}
+		startDev(t, filepath.Join(k.dir, "data")).stop(t)
+	})
 	dir := filepath.Join(t.TempDir(), "data")
-	startDev(t, dir).stop(t)
+	copyTree(t, filepath.Join(k.dir, "data"), dir)
 	return dir
 }
 

@@ -20,7 +20,7 @@ func (d *door) put(t testing.TB, c cred, name, version, value, stages string) an
 type versionPage struct {
 	SecretName                       string
 	PageNumber, PageSize, TotalCount int
-	VersionIds                       struct {
+	VersionIds                       struct { //nolint:revive // the wire's spelling
 		VersionId []struct {
 			VersionId, CreateTime string
 			VersionStages         struct{ VersionStage []string }

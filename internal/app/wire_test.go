@@ -69,6 +69,22 @@ func TestForms(t *testing.T) {
 	}
 }
 
+// TestLargest: the official clients put everything into the address, also the
+// largest secret, of which each byte may take three there.
+func TestLargest(t *testing.T) {
+	acct := shared.NewAccount(t)
+	value := strings.Repeat("秘", 10240)
+	for form, put := range forms {
+		w := wire{cred: acct.Root, product: "kms", action: "CreateSecret"}
+		name := strings.NewReplacer(" ", "-", ",", "-").Replace(form)
+		put(&w, pairs(p{"SecretName": name, "VersionId": "v", "SecretData": value}))
+		shared.send(t, w).ok(t)
+		if shared.value(t, acct.Root, name) != value {
+			t.Errorf("%s: the value came back changed", form)
+		}
+	}
+}
+
 // TestJSONValues: scalars of a JSON body are read as text, lists and objects
 // as JSON, null as not given.
 func TestJSONValues(t *testing.T) {

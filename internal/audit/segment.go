@@ -132,14 +132,14 @@ func lastNonzero(f io.ReaderAt, from, to int64) (int64, error) {
 	r := bufio.NewReaderSize(io.NewSectionReader(f, from, to-from), int(min(to-from, 1<<20)))
 	last := int64(-1)
 	for at := from; ; {
-		b, err := r.Peek(1)
+		_, err := r.Peek(1)
 		if errors.Is(err, io.EOF) {
 			return last, nil
 		}
 		if err != nil {
 			return -1, err
 		}
-		b, _ = r.Peek(r.Buffered())
+		b, _ := r.Peek(r.Buffered())
 		if !allZero(b) {
 			i := len(b) - 1
 			for b[i] == 0 {

@@ -44,8 +44,8 @@ const (
 // shut out. A certificate without its key is an error.
 func OpenCA(dir string, now time.Time) (*CA, error) {
 	certPath, keyPath := filepath.Join(dir, caCertFile), filepath.Join(dir, caKeyFile)
-	certPEM, certErr := os.ReadFile(certPath) //nolint:gosec // the operator names the folder
-	keyPEM, keyErr := os.ReadFile(keyPath)    //nolint:gosec // likewise
+	certPEM, certErr := os.ReadFile(certPath)
+	keyPEM, keyErr := os.ReadFile(keyPath)
 	if errors.Is(certErr, fs.ErrNotExist) {
 		var err error
 		if errors.Is(keyErr, fs.ErrNotExist) {

@@ -30,7 +30,7 @@ func TestDecodePairs(t *testing.T) {
 		"a=1&b=2&a=3":                        "a=1\nb=2\na=3\n",
 		"a":                                  "a=\n",
 		"a==b=c":                             "a==b=c\n",
-		"a+b=c+d%2B%20e":                     "a b=c+d+ e\n"[:4] + "c d+ e\n",
+		"a+b=c+d%2B%20e":                     "a b=c d+ e\n",
 		"SecretName=a+b%2F%E4%B8%AD%2A~%2Bc": "SecretName=a b/中*~+c\n",
 		"a=1;b=2":                            "a=1;b=2\n",
 		"%61=%00":                            "a=\x00\n",

@@ -162,7 +162,7 @@ func FuzzCompile(f *testing.F) {
 		scope := policy.Scope{Region: "r", Account: "1"}
 		d, err := policy.Compile(k, text, scope)
 		if err != nil {
-			if se, ok := err.(*policy.SyntaxError); !ok || se.Line < 1 || se.Column < 1 || se.Message == "" {
+			if se := new(policy.SyntaxError); !errors.As(err, &se) || se.Line < 1 || se.Column < 1 || se.Message == "" {
 				t.Fatalf("error %#v", err)
 			}
 			return

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -39,7 +40,7 @@ func readJSON(text string) (node, *SyntaxError) {
 	var raw json.RawMessage
 	if err := json.Unmarshal([]byte(text), &raw); err != nil {
 		at := 0
-		if s, ok := err.(*json.SyntaxError); ok {
+		if s := new(json.SyntaxError); errors.As(err, &s) {
 			at = int(s.Offset) - 1
 		}
 		return node{}, fault(at, "", "The document is not valid JSON: %v.", err)

@@ -26,7 +26,7 @@ type versionList struct{ VersionId []versionItem }
 type listVersionsOutput struct {
 	SecretName                       string
 	PageNumber, PageSize, TotalCount int
-	VersionIds                       versionList
+	VersionIds                       versionList //nolint:revive // the wire's spelling
 }
 
 func (s *Service) listSecretVersionIDs() rpc.Op[listVersionsInput, listVersionsOutput] {

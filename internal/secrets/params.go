@@ -290,8 +290,8 @@ type Interval string
 // BindParam checks the interval.
 func (i *Interval) BindParam(text string) error {
 	bad := rpc.BadParam{Fault: rpc.Format, Why: "want a whole number followed by d, h, m or s, from 6h to 8760h"}
-	unit := map[byte]int64{'d': 86400, 'h': 3600, 'm': 60, 's': 1}[text[len(text)-1]]
-	n, err := strconv.ParseInt(text[:len(text)-1], 10, 32)
+	unit := map[byte]uint64{'d': 86400, 'h': 3600, 'm': 60, 's': 1}[text[len(text)-1]]
+	n, err := strconv.ParseUint(text[:len(text)-1], 10, 32) // which takes no sign
 	if err != nil || unit == 0 || n*unit < 6*3600 || n*unit > 8760*3600 {
 		return bad
 	}
