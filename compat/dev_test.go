@@ -3,6 +3,7 @@ package compat
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"maps"
 	"os"
@@ -110,7 +111,7 @@ type devServer struct {
 	program, data, env string
 
 	process *exec.Cmd
-	exited  chan error
+	exited  chan string // how it ended
 	output  bytes.Buffer
 }
 
@@ -127,8 +128,8 @@ func (d *devServer) start(t *testing.T) {
 	if err := d.process.Start(); err != nil {
 		t.Fatal(err)
 	}
-	d.exited = make(chan error, 1)
-	go func(p *exec.Cmd, exited chan<- error) { exited <- p.Wait() }(d.process, d.exited)
+	d.exited = make(chan string, 1)
+	go func(p *exec.Cmd, exited chan<- string) { exited <- fmt.Sprint(p.Wait()) }(d.process, d.exited)
 	t.Cleanup(func() { _ = d.process.Process.Kill() })
 
 	ready, cancel := context.WithTimeout(t.Context(), patience)
@@ -144,8 +145,8 @@ func (d *devServer) start(t *testing.T) {
 			return
 		}
 		select {
-		case err := <-d.exited:
-			t.Fatalf("sesame dev ended: %v\n%s", err, d.output.String())
+		case how := <-d.exited:
+			t.Fatalf("sesame dev ended: %s\n%s", how, d.output.String())
 		case <-ready.Done():
 			t.Fatal("sesame dev was not ready in time")
 		case <-poll.C:

@@ -52,10 +52,11 @@ func (a at) ok(product, operation string, p params, want answer) answer {
 func (a at) refused(product, operation string, p params, status int, code string) *refusal {
 	a.t.Helper()
 	_, err := a.how.call(a.srv, a.cred, product, operation, p)
-	var r *refusal
-	if !errors.As(err, &r) {
+	var e *refusalError
+	if !errors.As(err, &e) {
 		a.t.Fatalf("%s %s: got %v, want it refused with %d %s", product, operation, err, status, code)
 	}
+	r := &e.refusal
 	if r.Status != status || r.Code != code {
 		a.t.Fatalf("%s %s: got %v, want %d %s", product, operation, r, status, code)
 	}

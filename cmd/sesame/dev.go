@@ -16,6 +16,11 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/sample"
 )
 
+// patience is how long a development server waits for its disk before it
+// refuses a request: it runs beside compilers and on the disks of CI machines,
+// and its clients would rather wait.
+const patience = 10 * time.Second
+
 type devCommand struct {
 	Listen    string   `help:"Address of the HTTPS listener; port 0 takes a free port." default:"127.0.0.1:8443"`
 	HTTP      string   `name:"http" placeholder:"ADDR" help:"Add a plain-HTTP listener on this loopback address, for clients that need one."`
@@ -34,11 +39,9 @@ func (c *devCommand) Run(ctx context.Context, w io.Writer) (err error) {
 			return err
 		}
 	}
-	if c.EnvFile != "" {
-		// Whoever waits for the file must not find an earlier server's.
-		if err := os.Remove(c.EnvFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove the old env file: %w", err)
-		}
+	putBack, err := c.retireEnvFile()
+	if err != nil {
+		return fmt.Errorf("the env file: %w", err)
 	}
 	data, remove, err := c.dataDir()
 	if err != nil {
@@ -47,12 +50,14 @@ func (c *devCommand) Run(ctx context.Context, w io.Writer) (err error) {
 	defer func() { err = firstError(err, remove()) }()
 	a, err := app.Start(ctx, config.Config{
 		DataDir: data, Region: c.Region, Listen: c.Listen, HTTP: c.HTTP, TLSNames: c.TLSNames,
+		ReadTimeout: patience, WriteTimeout: patience, AuditLateAfter: patience,
 	}, app.Options{Logger: c.logger()})
 	if err != nil {
+		putBack()
 		return err
 	}
 	defer func() { err = firstError(err, a.Close(context.WithoutCancel(ctx))) }()
-	s, steps, err := c.prepare(ctx, a, data)
+	s, job, err := c.prepare(ctx, a, data)
 	if err != nil {
 		return err
 	}
@@ -62,7 +67,7 @@ func (c *devCommand) Run(ctx context.Context, w io.Writer) (err error) {
 			return fmt.Errorf("write the env file: %w", err)
 		}
 	}
-	if err := report(w, a, s, steps, env, time.Since(began), c.EnvFile); err != nil {
+	if err := report(w, a, job, env, time.Since(began), c.EnvFile); err != nil {
 		return err
 	}
 	if err := a.Wait(ctx); err != nil {
@@ -70,6 +75,24 @@ func (c *devCommand) Run(ctx context.Context, w io.Writer) (err error) {
 	}
 	_, err = fmt.Fprintln(w, "\nStopping.")
 	return err
+}
+
+// retireEnvFile takes away the env file of an earlier server, for whoever waits
+// for the new one must not find the old. If this server is not to be, because
+// that one is running still, putBack brings it back.
+func (c *devCommand) retireEnvFile() (putBack func(), err error) {
+	putBack = func() {}
+	if c.EnvFile == "" {
+		return putBack, nil
+	}
+	old, err := os.ReadFile(c.EnvFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return putBack, nil
+	}
+	if err == nil {
+		err = os.Remove(c.EnvFile)
+	}
+	return func() { _ = app.WriteFile(c.EnvFile, old, 0o600) }, err
 }
 
 // dataDir returns the data folder's absolute path, for the paths that are shown
@@ -92,22 +115,31 @@ func firstError(errs ...error) error {
 	return nil
 }
 
+// mainJob is what was done, and where its records begin in the audit log.
+type mainJob struct {
+	steps []sample.Step
+	mark  uint64
+}
+
 // prepare fills the sample account and does the main job, through the front
 // door.
-func (c *devCommand) prepare(ctx context.Context, a *app.App, data string) (*sample.Sample, []sample.Step, error) {
+func (c *devCommand) prepare(ctx context.Context, a *app.App, data string) (s *sample.Sample, job mainJob, err error) {
 	id, secret, err := a.Operator()
 	if err != nil {
-		return nil, nil, fmt.Errorf("operator's credential: %w", err)
+		return nil, job, fmt.Errorf("operator's credential: %w", err)
 	}
-	s, err := sample.Prepare(ctx, sample.Config{
+	s, err = sample.Prepare(ctx, sample.Config{
 		Endpoint: a.LoopbackURL(), CAPEM: a.CAPEM(), Region: a.Region(), AccountID: c.AccountID,
 		Operator: sample.Credential{ID: id, Secret: secret}, File: filepath.Join(data, "dev.json"), Write: app.WriteFile,
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, job, err
 	}
-	steps, err := s.MainJob(ctx)
-	return s, steps, err
+	if job.mark, err = a.AuditMark(ctx); err != nil {
+		return nil, job, err
+	}
+	job.steps, err = s.MainJob(ctx)
+	return s, job, err
 }
 
 func (c *devCommand) logger() *slog.Logger {

@@ -77,14 +77,14 @@ func environment(a *app.App, s *sample.Sample) variables {
 }
 
 // report prints what happened and what to paste next.
-func report(w io.Writer, a *app.App, s *sample.Sample, steps []sample.Step, env variables, took time.Duration, envFile string) error {
+func report(w io.Writer, a *app.App, job mainJob, env variables, took time.Duration, envFile string) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "OpenSesame is ready after %.1f s: region %s, account %s\n\n", took.Seconds(), a.Region(), s.AccountID)
+	fmt.Fprintf(&b, "OpenSesame is ready after %.1f s: region %s, account %s\n\n", took.Seconds(), a.Region(), env.get("SESAME_ACCOUNT_ID"))
 	fmt.Fprintf(&b, "What happened so far, over the network, signed:\n")
-	for i, st := range steps {
+	for i, st := range job.steps {
 		fmt.Fprintf(&b, "  %d. %s: %s\n     -> %s\n", i+1, st.Who, st.What, st.Outcome)
 	}
-	records, err := lastRecords(a)
+	records, err := recordsSince(a, job.mark)
 	if err != nil {
 		return err
 	}
@@ -100,21 +100,16 @@ func report(w io.Writer, a *app.App, s *sample.Sample, steps []sample.Step, env 
 	return err
 }
 
-// lastRecords reads the records of the main job from the audit log. The record
-// of a change reaches the log a moment after its answer.
-func lastRecords(a *app.App) ([]*record.Record, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+// recordsSince reads the audit records from a mark on. The record of a change
+// reaches the log a moment after its answer.
+func recordsSince(a *app.App, mark uint64) (records []*record.Record, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := a.DrainAudit(ctx); err != nil {
 		return nil, err
 	}
-	var last []*record.Record
-	err := a.ReadAudit(func(r *record.Record) {
-		if last = append(last, r); len(last) > 4 {
-			last = last[1:]
-		}
-	})
-	return last, err
+	err = a.ReadAuditFrom(mark, func(r *record.Record) { records = append(records, r) })
+	return records, err
 }
 
 func pasteEnvironment(b *strings.Builder, env variables, envFile string) {

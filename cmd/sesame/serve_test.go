@@ -115,6 +115,24 @@ func checkListeners(t *testing.T, p *process) {
 	}
 }
 
+// TestStaleEnvFile shows that nobody who waits for the env file finds an earlier
+// server's.
+func TestStaleEnvFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	env, data := filepath.Join(dir, "env"), filepath.Join(dir, "data")
+	check(t, os.WriteFile(env, []byte("export SESAME_STALE='1'\n"), 0o600))
+	p := launch(t, "--data", data, "--env-file", env)
+	check(t, waitFile(data, p.gone)) // from here on it is this server's file or none
+	check(t, waitFile(env, p.gone))
+	text, err := os.ReadFile(env)
+	check(t, err)
+	if strings.Contains(string(text), "STALE") {
+		t.Error("the env file is an earlier server's")
+	}
+	p.stop(t)
+}
+
 // checkPages asks for the pages that need no signature.
 func checkPages(t *testing.T, p *process) {
 	hc := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: caPool(t, p)}}}

@@ -357,8 +357,20 @@ func (a *App) DrainAudit(ctx context.Context) error {
 
 // ReadAudit calls fn with every record of this server's audit log, oldest
 // first.
-func (a *App) ReadAudit(fn func(r *record.Record)) error {
-	return audit.Read(a.AuditDir(), 0, func(index uint64, payload []byte) error {
+func (a *App) ReadAudit(fn func(r *record.Record)) error { return a.ReadAuditFrom(0, fn) }
+
+// AuditMark returns the number that the next record of the audit log gets, for
+// ReadAuditFrom: all that was confirmed so far has its records before it.
+func (a *App) AuditMark(ctx context.Context) (uint64, error) {
+	if err := a.DrainAudit(ctx); err != nil {
+		return 0, err
+	}
+	return a.auditLog.Durable(), nil
+}
+
+// ReadAuditFrom is ReadAudit for the records from a mark on.
+func (a *App) ReadAuditFrom(mark uint64, fn func(r *record.Record)) error {
+	return audit.Read(a.AuditDir(), mark, func(index uint64, payload []byte) error {
 		r, err := record.Unmarshal(payload)
 		if err != nil {
 			return fmt.Errorf("audit record %d: %w", index, err)

@@ -117,12 +117,13 @@ func (p *Pipeline) wireError(c *Call, err error) *apierr.Error {
 	if c.Info != nil {
 		product = c.Info.Product
 	}
+	// The catalogue first: an error of it may have a BadParam as its cause.
+	if e := apierr.As(err); e != nil {
+		return e
+	}
 	var bad BadParam
 	if errors.As(err, &bad) {
 		return product.Bad(bad)
-	}
-	if e := apierr.As(err); e != nil {
-		return e
 	}
 	return product.Internal.Because(err)
 }
