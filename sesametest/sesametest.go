@@ -17,9 +17,12 @@ package sesametest
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -79,11 +82,12 @@ type Server struct {
 	// Operator is the operator's credential.
 	Operator Credential
 
-	opt   Options
-	app   *app.App
-	clock *clock.Manual
-	log   syncBuffer
-	stop  sync.Once
+	opt    Options
+	app    *app.App
+	clock  *clock.Manual
+	client *http.Client
+	log    syncBuffer
+	stop   sync.Once
 }
 
 // Start starts a server and stops it when the test ends.
@@ -141,6 +145,11 @@ func (s *Server) start() error {
 		return errors.Join(err, a.Close(context.Background()))
 	}
 	s.app, s.URL, s.HTTPURL, s.Host = a, a.URL(), a.HTTPURL(), strings.TrimPrefix(a.URL(), "https://")
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(a.CAPEM())
+	s.client = &http.Client{Timeout: time.Minute, Transport: &http.Transport{
+		MaxIdleConnsPerHost: 16, TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
+	}}
 	s.CAPEM, s.CAFile, s.Region, s.Dir = a.CAPEM(), a.CAFile(), a.Region(), s.opt.Dir
 	s.Operator = Credential{AccessKeyID: id, AccessKeySecret: secret.Reveal()}
 	return nil
@@ -149,6 +158,7 @@ func (s *Server) start() error {
 // Stop ends the server gracefully. A second call does nothing.
 func (s *Server) Stop() (err error) {
 	s.stop.Do(func() {
+		s.client.CloseIdleConnections()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		err = s.app.Close(ctx)
@@ -172,7 +182,7 @@ func (s *Server) Now() time.Time {
 // refusal by the server is an [*Error].
 func (s *Server) Call(c Credential, product, operation string, params Params, out any) error {
 	cl, err := client.New(client.Config{
-		Endpoint: s.URL, CAPEM: s.CAPEM, Region: s.Region, AccessKeyID: c.AccessKeyID,
+		Endpoint: s.URL, HTTPClient: s.client, Region: s.Region, AccessKeyID: c.AccessKeyID,
 		AccessKeySecret: mask.NewText(c.AccessKeySecret), SecurityToken: mask.NewText(c.SecurityToken), Now: s.Now,
 	})
 	if err != nil {

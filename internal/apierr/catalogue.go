@@ -4,6 +4,8 @@ func row(status int, code, message string) *Error {
 	return &Error{Status: status, Code: code, Message: message}
 }
 
+const contentType = `The ContentType request header must be either "application/json" or "application/x-www-form-urlencoded", in UTF-8.`
+
 // Codes of the gateway, the same for every product.
 var (
 	InvalidVersion       = row(400, "InvalidVersion", "Specified parameter Version is not valid.")
@@ -25,7 +27,11 @@ var (
 	TokenMismatch        = row(400, "InvalidSecurityToken.MismatchWithAccessKey", "Specified SecurityToken mismatch with the AccessKey.")
 	UnsupportedMethod    = row(403, "UnsupportedHTTPMethod", "This http method is not supported.")
 	BodyTooLarge         = row(400, "InvalidParameter", "The request body is larger than 262144 bytes.")
-	Throttled            = row(429, "Rejected.Throttling", "QPS Limit Exceeded")
+	// ContentType is the refusal of a body that is neither form nor JSON;
+	// GlobalContentType the same in STS, RAM and ResourceManager.
+	ContentType       = row(400, "InvalidParameter", contentType)
+	GlobalContentType = row(400, "InvalidParameter.ContentType", contentType)
+	Throttled         = row(429, "Rejected.Throttling", "QPS Limit Exceeded")
 
 	// The answers to DryRun=true.
 	DryRun        = row(400, "DryRunOperationError", "Request would have succeeded, but DryRun flag is set.")

@@ -150,10 +150,10 @@ func decodeBody(h http.Header, body []byte) (form, members []identity.Param, bad
 	}
 	media, params, err := mime.ParseMediaType(h.Get("Content-Type"))
 	if err != nil {
-		return nil, nil, wrongContentType
+		return nil, nil, apierr.ContentType
 	}
 	if cs, ok := params["charset"]; ok && !strings.EqualFold(cs, "utf-8") {
-		return nil, nil, wrongContentType
+		return nil, nil, apierr.ContentType
 	}
 	switch media {
 	case "application/x-www-form-urlencoded":
@@ -161,10 +161,7 @@ func decodeBody(h http.Header, body []byte) (form, members []identity.Param, bad
 	case "application/json":
 		members, bad = decodeJSON(body)
 	default:
-		return nil, nil, wrongContentType
+		return nil, nil, apierr.ContentType
 	}
 	return form, members, bad
 }
-
-var wrongContentType = apierr.InvalidParam.Msg(
-	`The ContentType request header must be either "application/json" or "application/x-www-form-urlencoded", in UTF-8.`)

@@ -164,12 +164,12 @@ func TestDecodeBody(t *testing.T) {
 		{"Application/X-WWW-Form-Urlencoded; Charset=UTF-8", form, 1, 0, nil},
 		{"application/json", object, 0, 1, nil},
 		{"application/json;charset=utf-8", object, 0, 1, nil},
-		{"", form, 0, 0, wrongContentType},
-		{"text/plain", form, 0, 0, wrongContentType},
-		{"application/json; charset=latin1", object, 0, 0, wrongContentType},
-		{"application/jsonx", object, 0, 0, wrongContentType},
-		{"application/json, text/plain", object, 0, 0, wrongContentType},
-		{"multipart/form-data; boundary=a", form, 0, 0, wrongContentType},
+		{"", form, 0, 0, apierr.ContentType},
+		{"text/plain", form, 0, 0, apierr.ContentType},
+		{"application/json; charset=latin1", object, 0, 0, apierr.ContentType},
+		{"application/jsonx", object, 0, 0, apierr.ContentType},
+		{"application/json, text/plain", object, 0, 0, apierr.ContentType},
+		{"multipart/form-data; boundary=a", form, 0, 0, apierr.ContentType},
 	} {
 		h := http.Header{}
 		if c.contentType != "" {

@@ -95,7 +95,7 @@ func TestMalformed(t *testing.T) {
 		{"POST", "/", bytes.NewReader(make([]byte, MaxBody+1)), apierr.BodyTooLarge},
 		{"POST", "/", iotest.ErrReader(errors.New("gone")), apierr.InvalidParam},
 		{"GET", "/?a=%", nil, apierr.InvalidParam},
-		{"POST", "/", strings.NewReader("x"), wrongContentType},
+		{"POST", "/", strings.NewReader("x"), apierr.ContentType},
 	} {
 		s, p := newServer(nil)
 		ask(s, c.method, c.target, c.body, nil)

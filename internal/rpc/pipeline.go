@@ -151,7 +151,7 @@ func (c *Call) account() string {
 // operation, signing parameters, time, access key, token, signature, rate.
 func (p *Pipeline) admit(ctx context.Context, c *Call) (*identity.Credentials, map[string]string, error) {
 	if c.req.Malformed != nil {
-		return nil, nil, c.req.Malformed
+		return nil, nil, p.malformed(c)
 	}
 	scheme, action, version := c.req.Target()
 	op, err := p.Table.find(version, action)
@@ -184,6 +184,19 @@ func (p *Pipeline) admit(ctx context.Context, c *Call) (*identity.Credentials, m
 		return nil, nil, err
 	}
 	return cred, params, nil
+}
+
+// malformed is the refusal of a request that could not be decoded, in the form
+// of the product that it was meant for, as far as that can be told.
+func (p *Pipeline) malformed(c *Call) *apierr.Error {
+	_, action, version := c.req.Target()
+	if op, err := p.Table.find(version, action); err == nil {
+		c.Info = op
+	}
+	if c.req.Malformed == apierr.ContentType && c.Info != nil && c.Info.Product.Global {
+		return apierr.GlobalContentType
+	}
+	return c.req.Malformed
 }
 
 // resolve takes a new snapshot and finds the caller in it.
