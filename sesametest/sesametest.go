@@ -145,11 +145,6 @@ func (s *Server) start() error {
 		return errors.Join(err, a.Close(context.Background()))
 	}
 	s.app, s.URL, s.HTTPURL, s.Host = a, a.URL(), a.HTTPURL(), strings.TrimPrefix(a.URL(), "https://")
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(a.CAPEM())
-	s.client = &http.Client{Timeout: time.Minute, Transport: &http.Transport{
-		MaxIdleConnsPerHost: 16, TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
-	}}
 	s.CAPEM, s.CAFile, s.Region, s.Dir = a.CAPEM(), a.CAFile(), a.Region(), s.opt.Dir
 	s.Operator = Credential{AccessKeyID: id, AccessKeySecret: secret.Reveal()}
 	return nil
@@ -158,12 +153,24 @@ func (s *Server) start() error {
 // Stop ends the server gracefully. A second call does nothing.
 func (s *Server) Stop() (err error) {
 	s.stop.Do(func() {
-		s.client.CloseIdleConnections()
+		s.httpClient().CloseIdleConnections()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		err = s.app.Close(ctx)
 	})
 	return err
+}
+
+// httpClient is shared by all calls, so that they share connections.
+func (s *Server) httpClient() *http.Client {
+	s.connect.Do(func() {
+		pool := x509.NewCertPool()
+		pool.AppendCertsFromPEM(s.CAPEM)
+		s.client = &http.Client{Timeout: time.Minute, Transport: &http.Transport{
+			MaxIdleConnsPerHost: 16, TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
+		}}
+	})
+	return s.client
 }
 
 // SetTime moves the clock of a server that was started with Options.Time.
@@ -182,7 +189,7 @@ func (s *Server) Now() time.Time {
 // refusal by the server is an [*Error].
 func (s *Server) Call(c Credential, product, operation string, params Params, out any) error {
 	cl, err := client.New(client.Config{
-		Endpoint: s.URL, HTTPClient: s.client, Region: s.Region, AccessKeyID: c.AccessKeyID,
+		Endpoint: s.URL, HTTPClient: s.httpClient(), Region: s.Region, AccessKeyID: c.AccessKeyID,
 		AccessKeySecret: mask.NewText(c.AccessKeySecret), SecurityToken: mask.NewText(c.SecurityToken), Now: s.Now,
 	})
 	if err != nil {
