@@ -82,12 +82,14 @@ type Server struct {
 	// Operator is the operator's credential.
 	Operator Credential
 
-	opt    Options
-	app    *app.App
-	clock  *clock.Manual
-	client *http.Client
-	log    syncBuffer
-	stop   sync.Once
+	opt   Options
+	app   *app.App
+	clock *clock.Manual
+	log   syncBuffer
+	stop  sync.Once
+
+	connect sync.Once
+	client  *http.Client
 }
 
 // Start starts a server and stops it when the test ends.
