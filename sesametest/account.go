@@ -84,7 +84,7 @@ var Services = map[string]string{
 }
 
 // Service gives a built-in service its credential. It can be had once in a
-// server's life.
+// server's life, unless Options.BreakGlass is set.
 func (s *Server) Service(t testing.TB, code string) Credential {
 	t.Helper()
 	var out struct{ AccessKey wireKey }

@@ -64,6 +64,8 @@ type Options struct {
 	SharedCheck bool
 	// TLSNames are further names of the server's certificate.
 	TLSNames []string
+	// BreakGlass allows the operator's break-glass operations.
+	BreakGlass bool
 }
 
 // Server is a running server.
@@ -126,7 +128,7 @@ func Open(options Options) (*Server, error) {
 func (s *Server) start() error {
 	cfg := config.Config{
 		DataDir: s.opt.Dir, Region: s.opt.Region, Listen: "127.0.0.1:0", FastElection: true,
-		ForceSharedCheck: s.opt.SharedCheck, TLSNames: s.opt.TLSNames,
+		ForceSharedCheck: s.opt.SharedCheck, TLSNames: s.opt.TLSNames, AllowBreakGlass: s.opt.BreakGlass,
 		ReadTimeout: 25 * time.Second, WriteTimeout: 20 * time.Second, AuditLateAfter: 5 * time.Second,
 		AuditSegment: 1 << 20,
 	}

@@ -45,6 +45,11 @@ type Rule struct {
 	// OwnerGoverns marks the writes that the owner of an account may do on a
 	// default secret although a product manages it.
 	OwnerGoverns bool
+	// Creates marks the operations that make a new thing of the target's name.
+	Creates bool
+	// OwnerOfRetired marks the writes that the owner of an account may do on a
+	// default secret whose product is retired.
+	OwnerOfRetired bool
 }
 
 // Target is a thing that a request acts on. Operations derive their targets
@@ -73,6 +78,8 @@ type Target struct {
 	// without a grant on the container may ask, if any of its policies could
 	// allow the action on some item, and is shown what it may see.
 	Items bool
+	// Final is set where the request destroys the thing beyond recovery.
+	Final bool
 	// Refusals are laws of the operation itself that refuse this request.
 	Refusals []policy.Guard
 	// Tags of the thing; RequestTags of the request.
@@ -92,6 +99,8 @@ type Managed struct {
 	// Service manages it. Product, of that service, and its display name, for
 	// default secrets.
 	Service, Product, ProductName string
+	// Retired is set if the product is retired.
+	Retired bool
 	// ManageURL tells where the change has to be made; it is shown only to a
 	// caller who may describe the thing.
 	ManageURL string

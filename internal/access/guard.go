@@ -29,12 +29,17 @@ func guards(p *identity.Principal, rule Rule, t *Target) []policy.Guard {
 	if p.Manages != "" && !manages && isSecret(t) {
 		add(policy.GuardForeignCode, "a managing session of %s reaches only secrets of its own account under its own product codes", p.Manages)
 	}
-	if rule.Writes && m != nil && !manages && !(rule.OwnerGoverns && p.Account == t.Account) {
-		switch m.Kind {
-		case DefaultSecret:
-			add(policy.GuardOwnedByProduct, "the secret is managed by %s; make the change there", m.ProductName)
-		case ServiceLinkedRole:
+	if m != nil && m.Retired && rule.Creates {
+		add(policy.GuardProductRetired, "%s is retired and creates nothing more", m.ProductName)
+	}
+	if rule.Writes && m != nil && !manages && !ownerMay(p, rule, t) {
+		switch {
+		case m.Kind == ServiceLinkedRole:
 			add(policy.GuardServiceLinkedRole, "the role is linked to the service %s, which alone manages it", m.Service)
+		case m.Retired:
+			add(policy.GuardOwnedByProduct, "the secret was made by %s, which is retired; its owner may delete it with a recovery window and restore it, and change nothing else", m.ProductName)
+		default:
+			add(policy.GuardOwnedByProduct, "the secret is managed by %s; make the change there", m.ProductName)
 		}
 	}
 	if rule.Writes && p.Kind != identity.Operator && p.Account != t.Account {
@@ -47,6 +52,16 @@ func guards(p *identity.Principal, rule Rule, t *Target) []policy.Guard {
 // of the service that manages it, in the account that owns it.
 func manages(p *identity.Principal, t *Target) bool {
 	return t.Managed != nil && p.Manages != "" && p.Manages == t.Managed.Service && p.Account == t.Account
+}
+
+// ownerMay reports whether the law leaves the write on a managed thing to the
+// owner's account, whose policies then decide. A managing session acts for a
+// service, though in the account: it is never the owner.
+func ownerMay(p *identity.Principal, rule Rule, t *Target) bool {
+	if p.Account != t.Account || p.Manages != "" {
+		return false
+	}
+	return rule.OwnerGoverns || rule.OwnerOfRetired && t.Managed.Retired && !t.Final
 }
 
 // isSecret reports whether the target is one secret, not the container.

@@ -63,6 +63,18 @@ var (
 	InvalidTagValue      = row(400, "InvalidParameter.TagValue", "The specified tagValue is not valid.")
 )
 
+// Codes of the API product OpenSesame, which Alibaba Cloud does not have.
+var (
+	AccountNotFound   = row(404, "EntityNotExist.Account", "The account does not exist.")
+	ProductNotFound   = row(404, "EntityNotExist.Product", "The product does not exist.")
+	CredentialUnknown = row(404, "EntityNotExist.ServiceCredential", "The service has no credential with this access key id.")
+	ServiceExists     = row(409, "EntityAlreadyExists.Service", "The service already exists.")
+	ProductExists     = row(409, "EntityAlreadyExists.Product", "The product already exists.")
+	CodeExists        = row(409, "EntityAlreadyExists.ProductCode", "The product code belongs to another product.")
+	CodeInUse         = row(409, "DeleteConflict.ProductCode", "Secrets are left under the product code.")
+	ProductRetired    = row(409, "Rejected.ProductRetired", "The product is retired.")
+)
+
 // Codes of RAM, STS and ResourceManager.
 var (
 	RAMNoPermission       = row(403, "NoPermission", "You are not authorized to do this action. You should be authorized by RAM.")
@@ -77,6 +89,8 @@ var (
 	UserPolicyNotFound    = row(404, "EntityNotExist.User.Policy", "The indicate policy of the user does not exist.")
 	PolicyNotFound        = row(404, "EntityNotExist.Policy", "The policy does not exist.")
 	RoleNotFound          = row(404, "EntityNotExist.Role", "The role does not exist.")
+	NotServiceLinked      = row(404, "EntityNotExist.ServiceLinkedRole", "This role exists but is not a Service Linked Role.")
+	DeletionTaskNotFound  = row(404, "EntityNotExist.ServiceLinkedRole.DeletionTask", "The deletion task for the given ID does not exist.")
 	RolePolicyNotFound    = row(404, "EntityNotExist.Role.Policy", "The indicate policy attached to the role does not exist.")
 	ServiceNotFound       = row(404, "EntityNotExist.Service", "The service does not exist.")
 	UserExists            = row(409, "EntityAlreadyExists.User", "The user does already EXIST.")

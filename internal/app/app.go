@@ -255,16 +255,22 @@ func (a *App) recordRefusals(counts []audit.Refusal) {
 }
 
 // Table declares all operations of the server.
-func Table(ring *keyring.Ring) *rpc.Table {
+func Table(ring *keyring.Ring) *rpc.Table { return table(ring, false) }
+
+// table is Table, with or without break-glass operations being allowed.
+func table(ring *keyring.Ring, breakGlass bool) *rpc.Table {
 	t := rpc.NewTable()
 	(&secrets.Service{Ring: ring}).Register(t)
 	(&ram.Service{Ring: ring}).Register(t)
 	(&sts.Service{Ring: ring}).Register(t)
-	(&product.Service{Ring: ring}).Register(t)
+	(&product.Service{Ring: ring, AllowBreakGlass: breakGlass}).Register(t)
 	return t
 }
 
 func (a *App) buildGateway(context.Context) (err error) {
+	if a.cfg.AllowBreakGlass {
+		a.log.Warn("break-glass operations are allowed: an operator can get credentials that read secrets")
+	}
 	if a.ca, err = gateway.OpenCA(a.cfg.DataDir, a.clock.Now()); err != nil {
 		return err
 	}
@@ -281,7 +287,7 @@ func (a *App) buildGateway(context.Context) (err error) {
 	)
 	a.gateway = &gateway.Server{
 		Pipeline: rpc.NewPipeline(rpc.Config{
-			Table: Table(a.ring), Store: a.store, Resolver: &identity.Resolver{Ring: a.ring, Region: a.cfg.Region}, Nonces: a.nonces,
+			Table: table(a.ring, a.cfg.AllowBreakGlass), Store: a.store, Resolver: &identity.Resolver{Ring: a.ring, Region: a.cfg.Region}, Nonces: a.nonces,
 			Log: a.auditLog, Refusals: a.refusals, Clock: a.clock, Logger: a.log,
 			Region: a.cfg.Region, Node: a.cfg.Node, Metrics: rpc.NewMetrics(reg),
 		}),

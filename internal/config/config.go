@@ -29,6 +29,11 @@ type Config struct {
 	// TLSNames are further host names or addresses that the server's
 	// certificate is valid for.
 	TLSNames []string
+	// AllowBreakGlass permits the operator's operations that hand out a
+	// credential which could read secrets: ResetRootKey, and
+	// CreateServiceCredential beyond a service's first. Each use is recorded in
+	// the trail of every account concerned. Off unless an emergency needs it.
+	AllowBreakGlass bool
 	// Node names this server in records. Empty: node-1.
 	Node string
 

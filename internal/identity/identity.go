@@ -101,14 +101,21 @@ func absentKey(err error) error {
 
 // activeAccount refuses the keys of an account that is gone or suspended.
 func activeAccount(v *store.View, account string) error {
+	_, err := accountSessions(v, account)
+	return err
+}
+
+// accountSessions is activeAccount, and returns when the account's sessions
+// must have begun at the earliest.
+func accountSessions(v *store.View, account string) (time.Time, error) {
 	a, err := store.Accounts.Get(v, store.AccountKey(account))
 	if err != nil {
-		return absentKey(err)
+		return time.Time{}, absentKey(err)
 	}
 	if a.Status != store.Active {
-		return apierr.AccessKeyInactive
+		return time.Time{}, apierr.AccessKeyInactive
 	}
-	return nil
+	return a.SessionsNotBefore, nil
 }
 
 func (r *Resolver) resolveSession(v *store.View, c *Credentials, now time.Time) (*Principal, mask.Text, error) {
@@ -146,8 +153,7 @@ func (r *Resolver) resolveSession(v *store.View, c *Credentials, now time.Time) 
 }
 
 // sessionRole checks that what the session was made from still stands: its
-// account, the very role, and, for a session that a service or user made, they
-// themselves, their sessions not ended.
+// account, the very role, and who made it, their sessions not ended.
 func sessionRole(v *store.View, s *Session) (*store.Role, error) {
 	if err := activeAccount(v, s.Account); err != nil {
 		return nil, err
@@ -159,34 +165,54 @@ func sessionRole(v *store.View, s *Session) (*store.Role, error) {
 	if err != nil {
 		return nil, err
 	}
-	notBefore := role.SessionsNotBefore
-	if s.Via != "" {
-		svc, err := store.Services.Get(v, s.Via)
-		if errors.Is(err, store.ErrNotFound) {
-			return nil, apierr.TokenExpired
-		}
-		if err != nil {
-			return nil, err
-		}
-		notBefore = later(notBefore, svc.SessionsNotBefore)
-	}
-	if s.User != "" {
-		if err := activeAccount(v, s.UserAccount); err != nil {
-			return nil, err
-		}
-		u, err := store.Users.Get(v, store.UserKey(s.UserAccount, s.User))
-		if errors.Is(err, store.ErrNotFound) || err == nil && u.ID != s.UserID {
-			return nil, apierr.TokenExpired
-		}
-		if err != nil {
-			return nil, err
-		}
-		notBefore = later(notBefore, u.SessionsNotBefore)
+	notBefore, err := NotBefore(v, s, role)
+	if err != nil {
+		return nil, err
 	}
 	if s.Created.Before(notBefore) {
 		return nil, apierr.TokenExpired
 	}
 	return role, nil
+}
+
+// NotBefore is when a session must have begun at the earliest, so as not to be
+// among those that were ended: by its account, its role, or the service, the
+// user or the user's account that made it. It is an error if one of them is
+// gone, or the account suspended.
+func NotBefore(v *store.View, s *Session, role *store.Role) (time.Time, error) {
+	notBefore, err := accountSessions(v, s.Account)
+	if err != nil {
+		return time.Time{}, err
+	}
+	notBefore = later(notBefore, role.SessionsNotBefore)
+	if s.Via != "" {
+		svc, err := store.Services.Get(v, s.Via)
+		if errors.Is(err, store.ErrNotFound) {
+			return time.Time{}, apierr.TokenExpired
+		}
+		if err != nil {
+			return time.Time{}, err
+		}
+		notBefore = later(notBefore, svc.SessionsNotBefore)
+	}
+	if s.UserAccount != "" && s.UserAccount != s.Account {
+		theirs, err := accountSessions(v, s.UserAccount)
+		if err != nil {
+			return time.Time{}, err
+		}
+		notBefore = later(notBefore, theirs)
+	}
+	if s.User != "" {
+		u, err := store.Users.Get(v, store.UserKey(s.UserAccount, s.User))
+		if errors.Is(err, store.ErrNotFound) || err == nil && u.ID != s.UserID {
+			return time.Time{}, apierr.TokenExpired
+		}
+		if err != nil {
+			return time.Time{}, err
+		}
+		notBefore = later(notBefore, u.SessionsNotBefore)
+	}
+	return notBefore, nil
 }
 
 func later(a, b time.Time) time.Time {

@@ -104,6 +104,9 @@ const (
 	GuardInUse ReasonCode = "guard-in-use"
 	// GuardAccountSuspended: the account is suspended or read-only.
 	GuardAccountSuspended ReasonCode = "guard-account-suspended"
+	// GuardBreakGlass: the operation would hand out a credential that could read
+	// secrets, and the config does not allow that.
+	GuardBreakGlass ReasonCode = "guard-break-glass"
 )
 
 // ReasonCodes returns all codes in the order of their list.
@@ -117,7 +120,7 @@ func ReasonCodes() []ReasonCode {
 		GuardOwnedByProduct, GuardRegisteredCode, GuardForeignCode, GuardOwnerKey, GuardOwnerOnly,
 		GuardProductRetired, GuardReadSuspended, GuardGateway, GuardNetwork, GuardCrossAccountWrite,
 		GuardServiceCredential, GuardServiceLinkedRole, GuardOperatorOnly, GuardOperatorData, GuardInUse,
-		GuardAccountSuspended,
+		GuardAccountSuspended, GuardBreakGlass,
 	}
 }
 

@@ -2,25 +2,14 @@ package product
 
 import (
 	"context"
+	"errors"
 
 	"github.com/opensesame-kms/opensesame/internal/access"
-	"github.com/opensesame-kms/opensesame/internal/arn"
-	"github.com/opensesame-kms/opensesame/internal/policy"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
 )
 
 type listProductsInput struct{}
-
-type productItem struct {
-	Product      string
-	DisplayName  string
-	ProductCodes []string
-	HostingModes []string
-	Quota        int
-	ServiceName  string
-	RoleName     string
-}
 
 type productList struct{ Product []productItem }
 
@@ -31,38 +20,15 @@ func (s *Service) listProducts() rpc.Op[listProductsInput, listProductsOutput] {
 		Name: "ListProducts", Class: rpc.ClassOperator, Callers: access.Operators,
 		Targets: func(c *rpc.Call, _ *listProductsInput) ([]access.Target, error) { return everything(c), nil },
 		Func: func(_ context.Context, c *rpc.Call, _ *listProductsInput) (*listProductsOutput, error) {
-			return list(c.View)
+			out := &listProductsOutput{}
+			var failed error
+			err := store.Products.Scan(c.View, "", func(_ string, p *store.Product) bool {
+				var item productItem
+				item, failed = showProduct(c.View, p)
+				out.Products.Product = append(out.Products.Product, item)
+				return failed == nil
+			})
+			return out, errors.Join(failed, err)
 		},
 	}
-}
-
-// everything is the target of the operator's operations that act on no
-// particular account.
-func everything(c *rpc.Call) []access.Target {
-	return []access.Target{{Action: c.Info.Action, Resources: []arn.ARN{policy.Everything}, Account: c.Account()}}
-}
-
-func list(v *store.View) (*listProductsOutput, error) {
-	out := &listProductsOutput{}
-	var failed error
-	err := store.Products.Scan(v, "", func(_ string, p *store.Product) bool {
-		svc, err := store.Services.Get(v, p.Service)
-		if err != nil {
-			failed = err
-			return false
-		}
-		item := productItem{
-			Product: p.ID, DisplayName: p.DisplayName, ProductCodes: p.Codes, Quota: p.Quota,
-			ServiceName: p.Service, RoleName: svc.RoleName,
-		}
-		for _, m := range p.Modes {
-			item.HostingModes = append(item.HostingModes, string(m))
-		}
-		out.Products.Product = append(out.Products.Product, item)
-		return true
-	})
-	if failed != nil {
-		err = failed
-	}
-	return out, err
 }

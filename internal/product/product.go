@@ -5,14 +5,19 @@
 // every account that authorised it, and that role's policy. A service has
 // products, which are what owners see and quotas count. A product has codes,
 // the part of a default secret's name before the "!".
+//
+// An operator runs the server and has no part in what is kept in it. No
+// operation here returns a secret's value, and the two that hand out a
+// credential which could read one (ResetRootKey, and CreateServiceCredential
+// but for a service's first) are refused unless the server is configured for
+// such emergencies; each of their uses is recorded in the trail of every
+// account that it concerns.
 package product
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/opensesame-kms/opensesame/internal/keyring"
-	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
 )
 
@@ -20,52 +25,14 @@ import (
 type Service struct {
 	// Ring seals the secrets of access keys.
 	Ring *keyring.Ring
-}
-
-// Register declares the operations: the table of contents of this package.
-func (s *Service) Register(t *rpc.Table) {
-	rpc.Add(t, rpc.OpenSesame, s.createAccount())
-	rpc.Add(t, rpc.OpenSesame, s.createServiceCredential())
-	rpc.Add(t, rpc.OpenSesame, s.listProducts())
+	// AllowBreakGlass permits the operations that hand out a credential which
+	// could read secrets that are there already.
+	AllowBreakGlass bool
 }
 
 // DefaultQuota is how many free default secrets a product may keep in one
 // account if nothing else is said.
 const DefaultQuota = 100
-
-// rolePolicy writes the policy of a service-linked role whose products keep
-// secrets under the given codes: what the platform publishes for such roles,
-// and RestoreSecret.
-func rolePolicy(service string, codes ...string) string {
-	return fmt.Sprintf(`{"Version":"1","Statement":[`+
-		`{"Effect":"Allow","Action":["kms:CreateSecret","kms:DeleteSecret","kms:RestoreSecret","kms:DescribeSecret","kms:PutSecretValue","kms:UpdateSecret","kms:UpdateSecretVersionStage","kms:ListSecretVersionIds","kms:GetSecretValue"],"Resource":[%s]},`+
-		`{"Effect":"Allow","Action":["kms:ListManagedQuotas","kms:ListSecrets","kms:GenerateDataKey","kms:Decrypt","kms:TagResource","kms:UntagResource"],"Resource":"*"},`+
-		`%s]}`, codeARNs(codes), deleteOwnRole(service))
-}
-
-// gatewayPolicy is the wider policy that the platform publishes for the role
-// of the gateways. The server's own rule stands above it: a managing session
-// reaches only names under its own codes.
-func gatewayPolicy(service string) string {
-	return fmt.Sprintf(`{"Version":"1","Statement":[`+
-		`{"Effect":"Allow","Action":["kms:ListKmsInstances","kms:ListKeys","kms:GenerateDataKey","kms:Decrypt","kms:CreateSecret","kms:DeleteSecret","kms:RestoreSecret","kms:UpdateSecret","kms:UpdateSecretVersionStage","kms:DescribeSecret","kms:GetSecretValue","kms:PutSecretValue","kms:ListSecretVersionIds","kms:ListSecrets","kms:ListManagedQuotas","kms:TagResource","kms:UntagResource"],"Resource":"*"},`+
-		`%s]}`, deleteOwnRole(service))
-}
-
-func deleteOwnRole(service string) string {
-	return fmt.Sprintf(`{"Effect":"Allow","Action":"ram:DeleteServiceLinkedRole","Resource":"*","Condition":{"StringEquals":{"ram:ServiceName":%q}}}`, service)
-}
-
-func codeARNs(codes []string) string {
-	out := ""
-	for i, c := range codes {
-		if i > 0 {
-			out += ","
-		}
-		out += fmt.Sprintf("%q", "acs:kms:*:*:secret/"+c+"!*")
-	}
-	return out
-}
 
 // builtin is a service of the built-in catalogue with its products.
 type builtin struct {
@@ -130,6 +97,7 @@ func Seed(tx *store.Tx, now time.Time) {
 	for _, b := range catalogue() {
 		b.service.CreatedAt = now
 		store.Services.Put(tx, b.service.Name, &b.service)
+		store.RoleNames.Put(tx, store.RoleNameKey(b.service.RoleName), &store.RoleName{Name: b.service.RoleName, Service: b.service.Name})
 		for _, p := range b.products {
 			p.Service, p.Quota, p.CreatedAt = b.service.Name, DefaultQuota, now
 			store.Products.Put(tx, p.ID, &p)

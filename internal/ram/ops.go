@@ -26,4 +26,6 @@ func (s *Service) Register(t *rpc.Table) {
 	rpc.Add(t, rpc.RAM, s.deleteRole())
 
 	rpc.Add(t, rpc.ResourceManager, s.createServiceLinkedRole())
+	rpc.Add(t, rpc.ResourceManager, s.deleteServiceLinkedRole())
+	rpc.Add(t, rpc.ResourceManager, s.getServiceLinkedRoleDeletionStatus())
 }

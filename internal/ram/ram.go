@@ -1,7 +1,7 @@
 // Package ram holds the operations by which an account governs its identities:
 // RAM users and their access keys, roles, and custom policies (product Ram,
-// version 2015-05-01), and the making of service-linked roles (product
-// ResourceManager, version 2020-03-31).
+// version 2015-05-01), and the making and deleting of service-linked roles
+// (product ResourceManager, version 2020-03-31).
 //
 // It trusts the pipeline to have established and authorised the caller, and
 // acts in the caller's own account only: no parameter of these operations

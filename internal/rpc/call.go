@@ -95,11 +95,13 @@ func Update[O any](ctx context.Context, c *Call, fn func(tx *store.Tx) (*O, erro
 			return err
 		}
 		c.Record.Response = outputRecord(out)
-		payload, err := c.Record.Marshal()
-		if err != nil {
-			return err
+		for _, part := range c.Record.Split(maxAccounts) {
+			payload, err := part.Marshal()
+			if err != nil {
+				return err
+			}
+			tx.Outbox(payload)
 		}
-		tx.Outbox(payload)
 		return nil
 	})
 	switch {
@@ -115,6 +117,10 @@ func Update[O any](ctx context.Context, c *Call, fn func(tx *store.Tx) (*O, erro
 	c.Record.Revision = rev
 	return out, nil
 }
+
+// maxAccounts is how many accounts one record of a change can be for: so many
+// fit into it uncut. A change that more may see has several records.
+const maxAccounts = 100
 
 // fence makes the transaction compare the caller's right to act, so that
 // nothing commits on a permission that was withdrawn meanwhile.

@@ -122,6 +122,8 @@ type Op[I, O any] struct {
 	Callers access.Callers
 	// OwnerGoverns: see access.Rule.
 	OwnerGoverns bool
+	// Creates and OwnerOfRetired: see access.Rule.
+	Creates, OwnerOfRetired bool
 	// EventWrite makes the audit event say Write although no record changes.
 	EventWrite bool
 	// NoTrail: see Info.
@@ -157,7 +159,10 @@ func NewTable() *Table {
 func Add[I, O any](t *Table, p *Product, op Op[I, O]) {
 	info := &Info{
 		Product: p, Name: op.Name, Action: op.Action, Class: op.Class, NoTrail: op.NoTrail, DryRun: op.DryRun,
-		Rule:    access.Rule{Writes: op.Writes, Callers: op.Callers, OwnerGoverns: op.OwnerGoverns},
+		Rule: access.Rule{
+			Writes: op.Writes, Callers: op.Callers, OwnerGoverns: op.OwnerGoverns,
+			Creates: op.Creates, OwnerOfRetired: op.OwnerOfRetired,
+		},
 		EventRW: "Read",
 		in:      inputPlan(reflect.TypeFor[I]()), out: outputPlan(reflect.TypeFor[O]()),
 	}
@@ -254,7 +259,8 @@ func (i *Info) flags() string {
 		set  bool
 		name string
 	}{
-		{i.Rule.Writes, "writes"}, {i.Rule.OwnerGoverns, "owner governs"}, {i.NoTrail, "no trail"}, {i.DryRun, "dry run"},
+		{i.Rule.Writes, "writes"}, {i.Rule.Creates, "creates"}, {i.Rule.OwnerGoverns, "owner governs"},
+		{i.Rule.OwnerOfRetired, "owner if retired"}, {i.NoTrail, "no trail"}, {i.DryRun, "dry run"},
 		{i.Rule.Callers&access.Accounts != 0, "accounts"},
 		{i.Rule.Callers&access.Services != 0, "services"},
 		{i.Rule.Callers&access.Operators != 0, "operators"},

@@ -43,7 +43,7 @@ type createSecretOutput struct {
 
 func (s *Service) createSecret() rpc.Op[createSecretInput, createSecretOutput] {
 	return rpc.Op[createSecretInput, createSecretOutput]{
-		Name: "CreateSecret", Class: rpc.ClassSecretLife, Writes: true,
+		Name: "CreateSecret", Class: rpc.ClassSecretLife, Writes: true, Creates: true,
 		Targets: createTargets, Func: s.doCreate,
 	}
 }
@@ -151,18 +151,21 @@ func newOwner(c *rpc.Call, tx *store.Tx, in *createSecretInput) (owner *store.Se
 	if err := ordinaryHosting(in); err != nil {
 		return nil, 0, err
 	}
+	if quota, err = quotaOf(tx, c.Region, c.Account(), product); err != nil {
+		return nil, 0, err
+	}
 	return &store.SecretOwner{
 		Product: product.ID, Service: rec.Service, Code: code, Mode: mode,
 		ResourceARN: string(in.ProductResourceARN), ManageURL: string(in.ManageURL),
-	}, product.Quota, nil
+	}, quota, nil
 }
 
-// charge counts one more free secret of the product and refuses it past the
-// quota.
-func charge(tx *store.Tx, c *rpc.Call, product string, quota int) error {
-	total, err := addToQuota(tx, c.Region, c.Account(), product, 1)
+// charge counts one more secret of the owner's service and product, and refuses
+// it past the product's quota.
+func charge(tx *store.Tx, c *rpc.Call, owner *store.SecretOwner, quota int) error {
+	total, err := count(tx, c.Region, c.Account(), owner, 1)
 	if err == nil && total > quota {
-		err = apierr.LimitExceeded.Msg("The account has %d default secrets of the product %s, which is all that its quota allows.", quota, product)
+		err = apierr.LimitExceeded.Msg("The account has %d default secrets of the product %s, and its quota allows %d.", total-1, owner.Product, quota)
 	}
 	return err
 }
@@ -183,7 +186,7 @@ func (s *Service) create(c *rpc.Call, tx *store.Tx, in *createSecretInput, owner
 	// Only now, so that a product that deposits a secret again learns that it is
 	// there, and not that the quota is used up.
 	if owner != nil {
-		if err := charge(tx, c, owner.Product, quota); err != nil {
+		if err := charge(tx, c, owner, quota); err != nil {
 			return nil, err
 		}
 	}

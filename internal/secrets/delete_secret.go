@@ -33,9 +33,13 @@ type deleteSecretOutput struct {
 
 func (s *Service) deleteSecret() rpc.Op[deleteSecretInput, deleteSecretOutput] {
 	return rpc.Op[deleteSecretInput, deleteSecretOutput]{
-		Name: "DeleteSecret", Class: rpc.ClassSecretLife, Writes: true,
-		Targets: func(c *rpc.Call, in *deleteSecretInput) ([]access.Target, error) { return oneTarget(c, in.SecretName) },
-		Func:    s.doDelete,
+		Name: "DeleteSecret", Class: rpc.ClassSecretLife, Writes: true, OwnerOfRetired: true,
+		Targets: func(c *rpc.Call, in *deleteSecretInput) ([]access.Target, error) {
+			t, err := target(c, in.SecretName)
+			t.Final = in.Force
+			return []access.Target{t}, err
+		},
+		Func: s.doDelete,
 	}
 }
 
@@ -66,9 +70,9 @@ func purge(tx *store.Tx, recordKey string, sec *store.Secret) error {
 		store.SecretValues.Delete(tx, store.SecretValueKey(sec.Region, sec.Account, sec.SecretID, sec.Versions[i].ID))
 	}
 	store.Secrets.Delete(tx, recordKey)
-	if sec.Owner == nil || sec.Owner.Mode != store.Free {
+	if sec.Owner == nil {
 		return nil
 	}
-	_, err := addToQuota(tx, sec.Region, sec.Account, sec.Owner.Product, -1)
+	_, err := count(tx, sec.Region, sec.Account, sec.Owner, -1)
 	return err
 }

@@ -140,7 +140,7 @@ func managedBy(v *store.View, product, service string) (*access.Managed, error) 
 	m := &access.Managed{Kind: access.DefaultSecret, Service: service, Product: product, ProductName: product}
 	rec, err := store.Products.Get(v, product)
 	if err == nil {
-		m.ProductName = rec.DisplayName
+		m.ProductName, m.Retired = rec.DisplayName, rec.Retired()
 	} else if !errors.Is(err, store.ErrNotFound) {
 		return nil, err
 	}
@@ -243,14 +243,19 @@ func randomID() string {
 	return hex.EncodeToString(b)
 }
 
-// quotaKey is the counter of a product's free secrets in an account.
-func quotaKey(region, account, product string) string {
-	return store.CounterKey(region, account, "free/"+product)
+// count counts n more (or fewer) default secrets of that owner, by service and,
+// if they are free, by product. total is the number of the product's.
+func count(tx *store.Tx, region, account string, owner *store.SecretOwner, n int) (total int, err error) {
+	if _, err := addTo(tx, store.ServiceCounterKey(region, account, owner.Service), n); err != nil {
+		return 0, err
+	}
+	if owner.Mode != store.Free {
+		return 0, nil
+	}
+	return addTo(tx, store.ProductCounterKey(region, account, owner.Product), n)
 }
 
-// addToQuota counts n more (or fewer) free secrets of the product.
-func addToQuota(tx *store.Tx, region, account, product string, n int) (total int, err error) {
-	key := quotaKey(region, account, product)
+func addTo(tx *store.Tx, key string, n int) (total int, err error) {
 	counter, err := store.Counters.Read(tx, key)
 	if errors.Is(err, store.ErrNotFound) {
 		counter, err = &store.Counter{}, nil
@@ -261,6 +266,18 @@ func addToQuota(tx *store.Tx, region, account, product string, n int) (total int
 	counter.N += n
 	store.Counters.Put(tx, key, counter)
 	return counter.N, nil
+}
+
+// quotaOf is how many free secrets the product may keep in the account.
+func quotaOf(tx *store.Tx, region, account string, product *store.Product) (int, error) {
+	own, err := store.ProductQuotas.Read(tx, store.ProductQuotaKey(region, account, product.ID))
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return product.Quota, nil
+	case err != nil:
+		return 0, err
+	}
+	return own.Quota, nil
 }
 
 // owningService is the value of the field OwingService (the API spells it so).

@@ -13,6 +13,8 @@ var (
 	Users = define[User]("ram/*/users/*")
 	// Roles by RoleKey.
 	Roles = define[Role]("ram/*/roles/*")
+	// RoleDeletions by RoleDeletionKey.
+	RoleDeletions = define[RoleDeletion]("ram/*/role-deletions/*")
 	// Policies by PolicyKey: the custom policies.
 	Policies = define[Policy]("ram/*/policies/*")
 	// AccessKeys by access key id.
@@ -26,6 +28,9 @@ var (
 	ServiceKeys = define[ServiceKey]("kms/*/*/service-keys/*")
 	// Counters by CounterKey.
 	Counters = define[Counter]("kms/*/*/counters/*")
+	// ProductQuotas by ProductQuotaKey: where an account's quota differs from
+	// the product's.
+	ProductQuotas = define[ProductQuota]("kms/*/*/product-quotas/*")
 
 	// Services by service name.
 	Services = define[Service]("registry/services/*")
@@ -33,6 +38,8 @@ var (
 	Products = define[Product]("registry/products/*")
 	// Codes by product code.
 	Codes = define[Code]("registry/codes/*")
+	// RoleNames by RoleNameKey.
+	RoleNames = define[RoleName]("registry/role-names/*")
 	// Operators by name.
 	Operators = define[Operator]("operators/*")
 
@@ -71,8 +78,32 @@ func ServiceKeyKey(region, account, id string) string { return join(region, acco
 // CounterKey returns the key in Counters.
 func CounterKey(region, account, name string) string { return join(region, account, name) }
 
-// AccountPrefix is the prefix, for Scan, of an account's records in Users, Roles
-// and Policies.
+// ProductCounterKey is the key in Counters of what a product's quota limits: its
+// free secrets in the account, those pending deletion included.
+func ProductCounterKey(region, account, product string) string {
+	return CounterKey(region, account, "free/"+product)
+}
+
+// ServiceCounterKey is the key in Counters of all default secrets of a service
+// in the account, those pending deletion included: every creation and every
+// purge of one writes it, so that a transaction which compares it knows that
+// their number has not changed.
+func ServiceCounterKey(region, account, service string) string {
+	return CounterKey(region, account, "service/"+service)
+}
+
+// ProductQuotaKey returns the key in ProductQuotas.
+func ProductQuotaKey(region, account, product string) string { return join(region, account, product) }
+
+// RoleDeletionKey returns the key in RoleDeletions; id is the last part of the
+// task's id.
+func RoleDeletionKey(account, id string) string { return join(account, id) }
+
+// RoleNameKey returns the key in RoleNames. Role names differ in more than case.
+func RoleNameKey(name string) string { return strings.ToLower(name) }
+
+// AccountPrefix is the prefix, for Scan, of an account's records in Users,
+// Roles, RoleDeletions and Policies.
 func AccountPrefix(account string) string { return prefix(account) }
 
 // KMSPrefix is the prefix, for Scan, of an account's records in Secrets,

@@ -52,6 +52,9 @@ type Account struct {
 	// ServiceKey is the id of the service-managed key that protects what the
 	// account stores without a key of its own; empty until first needed.
 	ServiceKey string `json:"serviceKey,omitempty"`
+	// SessionsNotBefore ends the sessions of the account's roles, and those that
+	// its users made elsewhere, that began earlier.
+	SessionsNotBefore time.Time `json:"sessionsNotBefore,omitzero"`
 }
 
 // OwnerKind says whom an access key belongs to.
@@ -204,7 +207,7 @@ type Service struct {
 	RoleName    string `json:"roleName"`
 	PolicyName  string `json:"policyName"`
 	Policy      string `json:"policy"`
-	// AccessKeys are the live credentials, two at most.
+	// AccessKeys are the credentials that were not deleted, two at most.
 	AccessKeys []string `json:"accessKeys,omitempty"`
 	// Credentialed is set with the first credential and stays.
 	Credentialed      bool      `json:"credentialed,omitempty"`
@@ -238,10 +241,17 @@ type Product struct {
 	Service     string        `json:"service"`
 	Codes       []string      `json:"codes"`
 	Modes       []HostingMode `json:"modes"`
-	// Quota is how many free secrets the product may keep in one account.
+	// Quota is how many free secrets the product may keep in one account,
+	// unless the account has a ProductQuota.
 	Quota     int       `json:"quota"`
 	CreatedAt time.Time `json:"createdAt"`
+	// RetiredAt is set, for good, when the product is retired: it creates
+	// nothing more, and owners may delete what it left.
+	RetiredAt time.Time `json:"retiredAt,omitzero"`
 }
+
+// Retired reports whether the product is retired.
+func (p *Product) Retired() bool { return !p.RetiredAt.IsZero() }
 
 // Offers reports whether the product supports the mode.
 func (p *Product) Offers(m HostingMode) bool { return slices.Contains(p.Modes, m) }
@@ -252,6 +262,36 @@ type Code struct {
 	Code    string `json:"code"`
 	Product string `json:"product"`
 	Service string `json:"service"`
+}
+
+// RoleName reserves the name of a service-linked role for one service.
+type RoleName struct {
+	Name    string `json:"name"`
+	Service string `json:"service"`
+}
+
+// ProductQuota is an account's own quota of a product's free secrets.
+type ProductQuota struct {
+	Quota int `json:"quota"`
+}
+
+// Outcomes of a RoleDeletion.
+const (
+	DeletionSucceeded = "SUCCEEDED"
+	DeletionFailed    = "FAILED"
+)
+
+// RoleDeletion is what became of a request to delete a service-linked role.
+type RoleDeletion struct {
+	ID        string    `json:"id"` // task/acs-service-role/<service>/<role name>/<uuid>
+	Service   string    `json:"service"`
+	Status    string    `json:"status"`
+	CreatedAt time.Time `json:"createdAt"`
+	// Message, Region and Resources say what stood in the way: of the things
+	// left, the first ten.
+	Message   string   `json:"message,omitempty"`
+	Region    string   `json:"region,omitempty"`
+	Resources []string `json:"resources,omitempty"`
 }
 
 // Operator is one who runs the server; operators belong to no account.

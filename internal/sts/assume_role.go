@@ -146,7 +146,10 @@ func (s *Service) doAssumeRole(_ context.Context, c *rpc.Call, in *AssumeRoleInp
 	if err := checkSessionPolicy(c, role, in.Policy); err != nil {
 		return nil, err
 	}
-	session := newSession(c, role, in)
+	session, err := newSession(c, role, in)
+	if err != nil {
+		return nil, err
+	}
 	token, err := identity.SealToken(s.Ring, session)
 	if err != nil {
 		return nil, fmt.Errorf("seal security token: %w", err)
@@ -196,7 +199,7 @@ func checkSessionPolicy(c *rpc.Call, role *store.Role, text string) error {
 
 // newSession makes the session with its temporary key. It remembers who is
 // behind it, so that it ends when they do.
-func newSession(c *rpc.Call, role *store.Role, in *AssumeRoleInput) *identity.Session {
+func newSession(c *rpc.Call, role *store.Role, in *AssumeRoleInput) (*identity.Session, error) {
 	id, secret := identity.NewSessionKey()
 	s := &identity.Session{
 		AccessKeyID: id, Secret: secret, Account: role.Account, RoleID: role.ID, RoleName: role.Name,
@@ -211,5 +214,11 @@ func newSession(c *rpc.Call, role *store.Role, in *AssumeRoleInput) *identity.Se
 	case identity.RoleSession:
 		s.Inherit(p)
 	}
-	return s
+	// Times are in seconds: whoever ends all sessions of this second must not
+	// end those that are made after that, and still within it.
+	notBefore, err := identity.NotBefore(c.View, s, role)
+	if err == nil && notBefore.After(c.Now) && notBefore.Sub(c.Now) <= time.Second {
+		s.Created = notBefore
+	}
+	return s, err
 }

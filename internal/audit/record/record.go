@@ -158,6 +158,21 @@ type Refusal struct {
 // VisibleTo reports whether the account may see the record.
 func (r *Record) VisibleTo(account string) bool { return slices.Contains(r.Accounts, account) }
 
+// Split returns records that say the same to at most n accounts each, in
+// numbered parts: r alone if it is for no more than that.
+func (r *Record) Split(n int) []*Record {
+	if len(r.Accounts) <= n {
+		return []*Record{r}
+	}
+	var out []*Record
+	for accounts := range slices.Chunk(r.Accounts, n) {
+		part := *r
+		part.Part, part.Accounts = r.Part+uint64(len(out)), accounts
+		out = append(out, &part)
+	}
+	return out
+}
+
 // ID returns the event id: EventID, or the RequestID when there is none.
 func (r *Record) ID() string {
 	if r.EventID != "" {
