@@ -165,26 +165,26 @@ func sessionRole(v *store.View, s *Session) (*store.Role, error) {
 	if err != nil {
 		return nil, err
 	}
-	notBefore, err := NotBefore(v, s, role)
+	earliest, err := notBefore(v, s, role)
 	if err != nil {
 		return nil, err
 	}
-	if s.Created.Before(notBefore) {
+	if s.Created.Before(earliest) {
 		return nil, apierr.TokenExpired
 	}
 	return role, nil
 }
 
-// NotBefore is when a session must have begun at the earliest, so as not to be
+// notBefore is when a session must have begun at the earliest, so as not to be
 // among those that were ended: by its account, its role, or the service, the
 // user or the user's account that made it. It is an error if one of them is
 // gone, or the account suspended.
-func NotBefore(v *store.View, s *Session, role *store.Role) (time.Time, error) {
-	notBefore, err := accountSessions(v, s.Account)
+func notBefore(v *store.View, s *Session, role *store.Role) (time.Time, error) {
+	earliest, err := accountSessions(v, s.Account)
 	if err != nil {
 		return time.Time{}, err
 	}
-	notBefore = later(notBefore, role.SessionsNotBefore)
+	earliest = later(earliest, role.SessionsNotBefore)
 	if s.Via != "" {
 		svc, err := store.Services.Get(v, s.Via)
 		if errors.Is(err, store.ErrNotFound) {
@@ -193,14 +193,14 @@ func NotBefore(v *store.View, s *Session, role *store.Role) (time.Time, error) {
 		if err != nil {
 			return time.Time{}, err
 		}
-		notBefore = later(notBefore, svc.SessionsNotBefore)
+		earliest = later(earliest, svc.SessionsNotBefore)
 	}
 	if s.UserAccount != "" && s.UserAccount != s.Account {
 		theirs, err := accountSessions(v, s.UserAccount)
 		if err != nil {
 			return time.Time{}, err
 		}
-		notBefore = later(notBefore, theirs)
+		earliest = later(earliest, theirs)
 	}
 	if s.User != "" {
 		u, err := store.Users.Get(v, store.UserKey(s.UserAccount, s.User))
@@ -210,9 +210,24 @@ func NotBefore(v *store.View, s *Session, role *store.Role) (time.Time, error) {
 		if err != nil {
 			return time.Time{}, err
 		}
-		notBefore = later(notBefore, u.SessionsNotBefore)
+		earliest = later(earliest, u.SessionsNotBefore)
 	}
-	return notBefore, nil
+	return earliest, nil
+}
+
+// maxAhead is how far ahead a session may be dated. Sessions are ended as of a
+// second ahead of the clock, and of one more for each time again in that second.
+const maxAhead = time.Minute
+
+// Begin dates a new session, at now (in whole seconds) or just late enough not to be
+// among those that were ended in this very second, before it was made.
+func (s *Session) Begin(v *store.View, role *store.Role, now time.Time) error {
+	earliest, err := notBefore(v, s, role)
+	s.Created = now
+	if earliest.After(now) && earliest.Sub(now) <= maxAhead {
+		s.Created = earliest
+	}
+	return err
 }
 
 func later(a, b time.Time) time.Time {

@@ -51,7 +51,7 @@ func setStatus(ctx context.Context, c *rpc.Call, id AccountID, status string) (*
 		}
 		a.Status = status
 		if status == store.Suspended {
-			a.SessionsNotBefore = sessionsEnd(c)
+			a.SessionsNotBefore = sessionsEnd(c, a.SessionsNotBefore)
 		}
 		store.Accounts.Put(tx, store.AccountKey(a.ID), a)
 		tx.BumpEpoch(a.ID)
@@ -60,6 +60,13 @@ func setStatus(ctx context.Context, c *rpc.Call, id AccountID, status string) (*
 }
 
 // sessionsEnd is the time that sessions must have begun at to outlive this
-// request. Sessions know when they began to the second: those of the request's
-// own second end too.
-func sessionsEnd(c *rpc.Call) time.Time { return c.Now.Add(time.Second) }
+// request; before is the time that was set last. Sessions know when they began
+// to the second: those of the request's own second end too, and those that were
+// made, still in that second, after others had been ended (they are dated
+// ahead, see identity.Session.Begin).
+func sessionsEnd(c *rpc.Call, before time.Time) time.Time {
+	if before.After(c.Now) {
+		return before.Add(time.Second)
+	}
+	return c.Now.Add(time.Second)
+}

@@ -18,7 +18,7 @@ func (s *Service) deleteServiceCredential() rpc.Op[credentialInput, credentialOu
 		Func: func(ctx context.Context, c *rpc.Call, in *credentialInput) (*credentialOutput, error) {
 			return changeCredential(ctx, c, in, func(tx *store.Tx, svc *store.Service, key *store.AccessKey) {
 				svc.AccessKeys = slices.DeleteFunc(svc.AccessKeys, func(id string) bool { return id == key.ID })
-				svc.SessionsNotBefore = sessionsEnd(c)
+				svc.SessionsNotBefore = sessionsEnd(c, svc.SessionsNotBefore)
 				store.AccessKeys.Delete(tx, key.ID)
 				store.Services.Put(tx, svc.Name, svc)
 			})

@@ -21,7 +21,7 @@ func (s *Service) disableServiceCredential() rpc.Op[credentialInput, credentialO
 				if key.Status == store.Inactive {
 					return
 				}
-				key.Status, svc.SessionsNotBefore = store.Inactive, sessionsEnd(c)
+				key.Status, svc.SessionsNotBefore = store.Inactive, sessionsEnd(c, svc.SessionsNotBefore)
 				store.AccessKeys.Put(tx, key.ID, key)
 				store.Services.Put(tx, svc.Name, svc)
 			})

@@ -204,7 +204,7 @@ func newSession(c *rpc.Call, role *store.Role, in *AssumeRoleInput) (*identity.S
 	s := &identity.Session{
 		AccessKeyID: id, Secret: secret, Account: role.Account, RoleID: role.ID, RoleName: role.Name,
 		Name: string(in.RoleSessionName), Policy: in.Policy, SourceIdentity: string(in.SourceIdentity),
-		Created: c.Now, Expiry: c.Now.Add(time.Duration(in.DurationSeconds) * time.Second),
+		Expiry: c.Now.Add(time.Duration(in.DurationSeconds) * time.Second),
 	}
 	switch p := c.Principal; p.Kind {
 	case identity.Service:
@@ -214,11 +214,5 @@ func newSession(c *rpc.Call, role *store.Role, in *AssumeRoleInput) (*identity.S
 	case identity.RoleSession:
 		s.Inherit(p)
 	}
-	// Times are in seconds: whoever ends all sessions of this second must not
-	// end those that are made after that, and still within it.
-	notBefore, err := identity.NotBefore(c.View, s, role)
-	if err == nil && notBefore.After(c.Now) && notBefore.Sub(c.Now) <= time.Second {
-		s.Created = notBefore
-	}
-	return s, err
+	return s, s.Begin(c.View, role, c.Now)
 }
