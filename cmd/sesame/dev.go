@@ -22,15 +22,15 @@ import (
 const patience = 10 * time.Second
 
 type devCommand struct {
-	Listen    string   `help:"Address of the HTTPS listener; port 0 takes a free port." default:"127.0.0.1:8443"`
-	HTTP      string   `name:"http" placeholder:"ADDR" help:"Add a plain-HTTP listener on this loopback address, for clients that need one."`
-	Data      string   `placeholder:"DIR" help:"Keep the data in this folder; without it they end with the server."`
-	Region    string   `help:"Region to serve (${default_region} if nothing is given)."`
-	AccountID string   `name:"account-id" placeholder:"ID" help:"Id of the sample account, 16 digits."`
-	TLSNames  []string `name:"tls-name" placeholder:"NAME" help:"Further name or address that the certificate is valid for; may be repeated."`
-	Break     bool     `name:"break-glass" help:"Allow the operator to get credentials that could read secrets: account reset-root-key, and further service credentials."`
-	EnvFile   string   `name:"env-file" placeholder:"FILE" help:"Write what to export to this file (mode 0600) once the server is ready."`
-	LogLevel  string   `help:"Least level of the server's log on standard error: ${enum}." enum:"debug,info,warn,error" default:"warn"`
+	Listen     string   `help:"Address of the HTTPS listener; port 0 takes a free port." default:"127.0.0.1:8443"`
+	HTTP       string   `name:"http" placeholder:"ADDR" help:"Add a plain-HTTP listener on this loopback address, for clients that need one."`
+	Data       string   `placeholder:"DIR" help:"Keep the data in this folder; without it they end with the server."`
+	Region     string   `help:"Region to serve (${default_region} if nothing is given)."`
+	AccountID  string   `name:"account-id" placeholder:"ID" help:"Id of the sample account, 16 digits."`
+	TLSNames   []string `name:"tls-name" placeholder:"NAME" help:"Further name or address that the certificate is valid for; may be repeated."`
+	BreakGlass bool     `name:"break-glass" help:"Allow the operator to get credentials that could read secrets: account reset-root-key, and further service credentials."`
+	EnvFile    string   `name:"env-file" placeholder:"FILE" help:"Write what to export to this file (mode 0600) once the server is ready."`
+	LogLevel   string   `help:"Least level of the server's log on standard error: ${enum}." enum:"debug,info,warn,error" default:"warn"`
 }
 
 func (c *devCommand) Run(ctx context.Context, w io.Writer) (err error) {
@@ -52,7 +52,7 @@ func (c *devCommand) Run(ctx context.Context, w io.Writer) (err error) {
 	a, err := app.Start(ctx, config.Config{
 		DataDir: data, Region: c.Region, Listen: c.Listen, HTTP: c.HTTP, TLSNames: c.TLSNames,
 		ReadTimeout: patience, WriteTimeout: patience, AuditLateAfter: patience,
-		AllowBreakGlass: c.Break,
+		AllowBreakGlass: c.BreakGlass,
 	}, app.Options{Logger: c.logger()})
 	if err != nil {
 		putBack()

@@ -25,6 +25,7 @@ type commands struct {
 	Dev     devCommand     `cmd:"" help:"Start a throw-away server with a sample account, products and a secret."`
 	Secret  secretCommands `cmd:"" help:"Look at and read secrets."`
 	Product productCmds    `cmd:"" help:"The registry of products (operator)."`
+	Service serviceCmds    `cmd:"" help:"The registry of services and their credentials (operator)."`
 	Account accountCmds    `cmd:"" help:"Accounts (operator)."`
 	Call    callCommand    `cmd:"" help:"Call any operation of the API."`
 	Version versionCommand `cmd:"" help:"Print the version."`

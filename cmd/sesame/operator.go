@@ -10,82 +10,34 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/mask"
 )
 
-type productCmds struct {
-	List productListCmd `cmd:"" help:"List the products that may deposit default secrets."`
-}
-
-type productListCmd struct {
-	connection
-	output
-}
-
-type productInfo struct {
-	Product, DisplayName, ServiceName, RoleName string
-	ProductCodes, HostingModes                  []string
-	Quota                                       int
-}
-
-func (c *productListCmd) Run(ctx context.Context, w io.Writer) error {
+// operate calls an operation of the operator's.
+func (c *connection) operate(ctx context.Context, operation string, params map[string]string, out any) error {
 	cl, err := c.asOperator()
 	if err != nil {
 		return err
 	}
-	var out struct {
-		Products struct{ Product []productInfo }
+	return cl.Call(ctx, "opensesame", operation, params, out)
+}
+
+// addList adds a list parameter as it goes over the wire: Name.1, Name.2.
+func addList(params map[string]string, name string, list []string) {
+	for i, v := range list {
+		params[fmt.Sprintf("%s.%d", name, i+1)] = v
 	}
-	if err := cl.Call(ctx, "opensesame", "ListProducts", nil, &out); err != nil {
-		return err
-	}
-	list := out.Products.Product
-	if c.Output == "json" {
-		return printJSON(w, list)
-	}
-	rows := [][]string{{"PRODUCT", "NAME", "CODES", "HOSTING", "QUOTA", "SERVICE"}}
-	for _, p := range list {
-		rows = append(rows, []string{p.Product, p.DisplayName, strings.Join(p.ProductCodes, ", "),
-			strings.Join(p.HostingModes, ", "), fmt.Sprint(p.Quota), p.ServiceName})
+}
+
+// shownKey is an access key without its secret.
+type shownKey struct{ AccessKeyId, Status, CreateDate string }
+
+// newKey is an access key in the one answer that has its secret.
+type newKey struct{ AccessKeyId, AccessKeySecret, Status, CreateDate string }
+
+func keyTable(w io.Writer, keys []shownKey) error {
+	rows := [][]string{{"ACCESS KEY ID", "STATUS", "CREATED"}}
+	for _, k := range keys {
+		rows = append(rows, []string{k.AccessKeyId, k.Status, k.CreateDate})
 	}
 	return table(w, rows)
-}
-
-type accountCmds struct {
-	Create accountCreate `cmd:"" help:"Create an account with its root user's access key, which is shown only now."`
-}
-
-type accountCreate struct {
-	connection
-	output
-	AccountID string `name:"account-id" help:"Id of 16 digits; the server chooses one if nothing is given."`
-	Name      string `help:"Name for people."`
-}
-
-type createdAccount struct {
-	Account   struct{ AccountId, Name, Status, CreateDate string }
-	AccessKey struct{ AccessKeyId, AccessKeySecret, Status, CreateDate string }
-	RequestId string
-}
-
-func (c *accountCreate) Run(ctx context.Context, w io.Writer) error {
-	cl, err := c.asOperator()
-	if err != nil {
-		return err
-	}
-	params := map[string]string{}
-	add(params, "AccountId", c.AccountID)
-	add(params, "Name", c.Name)
-	var out createdAccount
-	if err := cl.Call(ctx, "opensesame", "CreateAccount", params, &out); err != nil {
-		return err
-	}
-	if c.Output == "json" {
-		return printJSON(w, out)
-	}
-	if err := fields(w, "Account", out.Account.AccountId, "Name", out.Account.Name, "Status", out.Account.Status,
-		"Root access key id", out.AccessKey.AccessKeyId, "Root access key secret", out.AccessKey.AccessKeySecret); err != nil {
-		return err
-	}
-	_, err = fmt.Fprintln(w, "\nThe secret of the root user's access key is shown only now. Keep it safe.")
-	return err
 }
 
 // callCommand calls any operation: what has no command of its own is a line

@@ -67,7 +67,7 @@ func TestGuards(t *testing.T) {
 		{"the product lists", manager, read, container, nil},
 		{"another product reads", albManager, read, product, laws{foreign}},
 		{"another product writes", albManager, write, product, laws{foreign, owned}},
-		{"another product governs", albManager, governs, product, laws{foreign}},
+		{"another product governs", albManager, governs, product, laws{foreign, owned}},
 		{"the product in another account reads", otherManager, read, product, laws{foreign}},
 		{"the product in another account writes", otherManager, write, product, laws{foreign, owned, cross}},
 		{"another account reads", otherRoot, read, plain, nil}, // policies decide

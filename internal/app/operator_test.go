@@ -206,7 +206,7 @@ func TestServiceCredentials(t *testing.T) {
 	first, old := pl.key, d.Assume(t, pl.key, arn)
 	oldPlain := d.Assume(t, pl.key, plain)
 	d.create(t, old, "rotate!a", "x")
-	one := p{"ServiceName": pl.service, "AccessKeyId": first.AccessKeyID}
+	one := p{"ServiceName": pl.service, "ServiceAccessKeyId": first.AccessKeyID}
 	d.op(t, "DisableServiceCredential", one).ok(t)
 	d.identity(t, first).refused(t, 400, "InvalidAccessKeyId.Inactive")
 	for _, c := range []cred{old, oldPlain} {
@@ -220,7 +220,7 @@ func TestServiceCredentials(t *testing.T) {
 	d.identity(t, old).refused(t, 400, "InvalidSecurityToken.Expired")
 	d.identity(t, fresh).ok(t)
 
-	d.op(t, "DeleteServiceCredential", p{"ServiceName": pl.service, "AccessKeyId": second.AccessKey.AccessKeyId}).ok(t)
+	d.op(t, "DeleteServiceCredential", p{"ServiceName": pl.service, "ServiceAccessKeyId": second.AccessKey.AccessKeyId}).ok(t)
 	d.identity(t, second.cred()).refused(t, 404, "InvalidAccessKeyId.NotFound")
 	d.identity(t, fresh).refused(t, 400, "InvalidSecurityToken.Expired")
 	var list struct {
@@ -236,10 +236,10 @@ func TestServiceCredentials(t *testing.T) {
 	// The keys of others are no service credentials.
 	for _, id := range []string{a.Root.AccessKeyID, d.Operator.AccessKeyID, second.AccessKey.AccessKeyId, "LTAI5tnothing"} {
 		for _, operation := range []string{"DisableServiceCredential", "EnableServiceCredential", "DeleteServiceCredential"} {
-			d.op(t, operation, p{"ServiceName": pl.service, "AccessKeyId": id}).refused(t, 404, "EntityNotExist.ServiceCredential")
+			d.op(t, operation, p{"ServiceName": pl.service, "ServiceAccessKeyId": id}).refused(t, 404, "EntityNotExist.ServiceCredential")
 		}
 	}
-	d.op(t, "DisableServiceCredential", p{"ServiceName": "none.example.com", "AccessKeyId": "x"}).refused(t, 404, "EntityNotExist.Service")
+	d.op(t, "DisableServiceCredential", p{"ServiceName": "none.example.com", "ServiceAccessKeyId": "x"}).refused(t, 404, "EntityNotExist.Service")
 }
 
 func TestResetRootKey(t *testing.T) {
@@ -276,7 +276,7 @@ func TestBreakGlassOff(t *testing.T) {
 	}
 	pl := d.platform(t, "sealed")
 	d.op(t, "CreateServiceCredential", p{"ServiceName": pl.service}).refused(t, 403, "Forbidden.NoPermission", "break-glass", "first credential")
-	d.op(t, "DeleteServiceCredential", p{"ServiceName": pl.service, "AccessKeyId": pl.key.AccessKeyID}).ok(t)
+	d.op(t, "DeleteServiceCredential", p{"ServiceName": pl.service, "ServiceAccessKeyId": pl.key.AccessKeyID}).ok(t)
 	d.op(t, "CreateServiceCredential", p{"ServiceName": pl.service}).refused(t, 403, "Forbidden.NoPermission", "break-glass")
 
 	// A service of which an account's role awaits a visit gets none either.
@@ -294,7 +294,7 @@ func TestOnlyOperators(t *testing.T) {
 	for who, c := range map[string]cred{"root": acct.Root, "session": d.adminSession(t, acct), "managing session": pl.manage(t, acct), "service": pl.key} {
 		for _, operation := range operatorOperations() {
 			got := d.api(t, c, "opensesame", operation, p{
-				"AccountId": acct.ID, "AccountQuota": "1", "ServiceName": pl.service, "Product": pl.product, "AccessKeyId": pl.key.AccessKeyID,
+				"AccountId": acct.ID, "AccountQuota": "1", "ServiceName": pl.service, "Product": pl.product, "ServiceAccessKeyId": pl.key.AccessKeyID,
 				"DisplayName": "x", "ProductCodes.1": "x", "HostingModes.1": "Free",
 			})
 			if got.status != 403 || got.fields["Code"] != "Forbidden.NoPermission" {

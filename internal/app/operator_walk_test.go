@@ -69,7 +69,7 @@ func newPrize(t testing.TB, d *door) *prize {
 		"AccountId": {acct.ID}, "ServiceName": {pl.service, late}, "Product": {pl.product, "new-" + code},
 		"ProductCodes": {`["` + code + `"]`, `["x` + code + `"]`}, "AddProductCodes": {`["` + code + `"]`, `["y` + code + `"]`},
 		"RemoveProductCodes": {`["` + code + `"]`}, "HostingModes": {`["Free"]`}, "DisplayName": {"Name"},
-		"AccessKeyId": {pl.key.AccessKeyID, acct.Root.AccessKeyID}, "RoleName": {"", "AliyunServiceRoleForNew" + code},
+		"ServiceAccessKeyId": {pl.key.AccessKeyID, acct.Root.AccessKeyID}, "RoleName": {"", "AliyunServiceRoleForNew" + code},
 		"VersionId": {"v1"}, "RoleSessionName": {"walk"}, "PolicyType": {"System"}, "PolicyName": {"AdministratorAccess"}, "UserName": {"walker"},
 	}}
 	managing := pl.manage(t, acct)
@@ -128,6 +128,9 @@ func (z *prize) look(path string, a answer, out *find) {
 		case string:
 			if v != "" && name != "RequestId" && !slices.Contains(out.pool[name], v) && len(out.pool[name]) < 4 {
 				out.pool[name] = append(out.pool[name], v)
+				if name == "AccessKeyId" {
+					out.pool["ServiceAccessKeyId"] = append(out.pool["ServiceAccessKeyId"], v)
+				}
 			}
 		}
 	}

@@ -12,7 +12,8 @@ import (
 // credentialInput names a credential of a service.
 type credentialInput struct {
 	ServiceName ServiceName `param:"ServiceName,required"`
-	AccessKeyID string      `param:"AccessKeyId,required,max=64"`
+	// The name AccessKeyId is taken: it says who signs.
+	AccessKeyID string `param:"ServiceAccessKeyId,required,max=64"`
 }
 
 type credentialOutput struct {
