@@ -104,7 +104,7 @@ func TestAccountID(t *testing.T) {
 		"1000000000000001": true, "9999999999999999": true,
 		"0000000000000001": false, "100000000000000": false, "10000000000000001": false, "": false, "100000000000000a": false, "１000000000000001": false, "1000000000000001\n": false,
 	} {
-		if err := CheckAccountID(text); (err == nil) != ok {
+		if err := new(AccountID).BindParam(text); (err == nil) != ok {
 			t.Errorf("%q: %v", text, err)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/opensesame-kms/opensesame/internal/apierr"
 	"github.com/opensesame-kms/opensesame/internal/store"
 )
 
@@ -46,6 +47,10 @@ func codeARNs(codes []string) string {
 	return out
 }
 
+// maxServiceCodes bounds the codes of a service's products: so many fit into
+// one policy, however long they are.
+const maxServiceCodes = 64
+
 // followCodes writes the service's role policy anew after the codes of one of
 // its products changed. changed is that product with its new codes. The policy
 // of the gateways names no codes and stays.
@@ -66,6 +71,9 @@ func followCodes(tx *store.Tx, changed *store.Product) error {
 	})
 	if err != nil {
 		return err
+	}
+	if len(codes) > maxServiceCodes {
+		return apierr.LimitExceeded.Msg("The products of the service %s would have %d codes; %d are allowed.", svc.Name, len(codes), maxServiceCodes)
 	}
 	if svc.Policy != gatewayPolicy(svc.Name) {
 		slices.Sort(codes)
