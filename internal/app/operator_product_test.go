@@ -22,7 +22,7 @@ func (d *door) policyOf(t testing.TB, service string) string {
 }
 
 func TestServices(t *testing.T) {
-	d := shared
+	d := start(t, sesametest.Options{})
 	name := "first.services.example.com"
 	var made struct {
 		Service struct{ RoleName, PolicyName, DisplayName string }
@@ -72,7 +72,7 @@ func TestServices(t *testing.T) {
 // TestCodes: a code belongs to one product, and passes on only when nothing of
 // it is left anywhere; the role's policy follows.
 func TestCodes(t *testing.T) {
-	d := shared
+	d := start(t, sesametest.Options{})
 	one, two := d.platform(t, "codeone"), d.platform(t, "codetwo")
 	acct := d.NewAccount(t)
 	first, second := one.manage(t, acct), two.manage(t, acct)
@@ -121,7 +121,7 @@ func TestCodes(t *testing.T) {
 // TestRenamedProduct: owner records do not change with the registry, and an
 // account can have a quota of its own.
 func TestRenamedProduct(t *testing.T) {
-	d := shared
+	d := start(t, sesametest.Options{})
 	pl := d.platform(t, "rename")
 	acct := d.NewAccount(t)
 	managing := pl.manage(t, acct)
@@ -175,7 +175,7 @@ func TestRenamedProduct(t *testing.T) {
 // TestRetiredProduct: it creates nothing more; all stays readable; the owner
 // may delete, with a window, and restore, and nothing else.
 func TestRetiredProduct(t *testing.T) {
-	d := shared
+	d := start(t, sesametest.Options{})
 	pl := d.platform(t, "retired")
 	acct := d.NewAccount(t)
 	managing := pl.manage(t, acct)

@@ -68,7 +68,7 @@ func (d *door) identity(t testing.TB, c cred) answer {
 // TestSuspendedAccount: keys and sessions of a suspended account are refused
 // from the moment that it is confirmed; its secrets stay; sessions stay ended.
 func TestSuspendedAccount(t *testing.T) {
-	d := shared
+	d := start(t, sesametest.Options{})
 	pl := d.platform(t, "suspend")
 	acct, other := d.NewAccount(t), d.NewAccount(t)
 	managing := pl.manage(t, acct)
@@ -129,7 +129,7 @@ func operations(events []*sesametest.Event) []string {
 }
 
 func TestListAccounts(t *testing.T) {
-	d := shared
+	d := start(t, sesametest.Options{})
 	a := d.NewAccount(t)
 	pl := d.platform(t, "listed")
 	d.create(t, pl.manage(t, a), "listed!a", "x")
@@ -268,7 +268,7 @@ func TestResetRootKey(t *testing.T) {
 // TestBreakGlassOff: what hands out a credential that could read is refused,
 // and the refusals say how to allow it.
 func TestBreakGlassOff(t *testing.T) {
-	d := shared
+	d := start(t, sesametest.Options{})
 	acct := d.NewAccount(t)
 	d.op(t, "ResetRootKey", p{"AccountId": acct.ID}).refused(t, 403, "Forbidden.NoPermission", "break-glass")
 	if ops := operations(d.Events(t, acct.ID)); !slices.Contains(ops, "ResetRootKey") {
@@ -288,7 +288,7 @@ func TestBreakGlassOff(t *testing.T) {
 
 // TestOnlyOperators: nobody else calls the operator's operations.
 func TestOnlyOperators(t *testing.T) {
-	d := shared
+	d := start(t, sesametest.Options{})
 	acct := d.NewAccount(t)
 	pl := d.platform(t, "others")
 	for who, c := range map[string]cred{"root": acct.Root, "session": d.adminSession(t, acct), "managing session": pl.manage(t, acct), "service": pl.key} {

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/opensesame-kms/opensesame/sesametest"
 )
 
 type deletion struct {
@@ -31,7 +33,7 @@ func (d *door) deleteRole(t testing.TB, c cred, role string) (id string, out del
 // TestServiceLinkedRoleDeletion: only when nothing of the service is left, by
 // the account or by the service itself.
 func TestServiceLinkedRoleDeletion(t *testing.T) {
-	d := shared
+	d := start(t, sesametest.Options{})
 	pl, other := d.platform(t, "slrdel"), d.platform(t, "slrother")
 	acct := d.NewAccount(t)
 	managing, foreign := pl.manage(t, acct), other.manage(t, acct)
@@ -107,7 +109,7 @@ func TestServiceLinkedRoleDeletion(t *testing.T) {
 // TestServiceLinkedRoleDeletionRace: a secret that is being made and the role's
 // deletion do not both succeed.
 func TestServiceLinkedRoleDeletionRace(t *testing.T) {
-	d := shared
+	d := start(t, sesametest.Options{})
 	pl := d.platform(t, "slrrace")
 	for range 10 {
 		acct := d.NewAccount(t)
