@@ -12,6 +12,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/mask"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 type createServiceCredentialInput struct {
@@ -28,7 +29,7 @@ type createServiceCredentialOutput struct {
 // and no operator's operation hands out what could read them.
 func (s *Service) createServiceCredential() rpc.Op[createServiceCredentialInput, createServiceCredentialOutput] {
 	return rpc.Op[createServiceCredentialInput, createServiceCredentialOutput]{
-		Name: "CreateServiceCredential", Class: rpc.ClassOperator, Writes: true, Callers: access.Operators,
+		Name: "CreateServiceCredential", Class: throttle.Operator, Writes: true, Callers: access.Operators,
 		Targets: func(c *rpc.Call, in *createServiceCredentialInput) ([]access.Target, error) {
 			t := everything(c)
 			if _, err := store.Services.Get(c.View, in.ServiceName); errors.Is(err, store.ErrNotFound) {

@@ -52,6 +52,9 @@ type Account struct {
 	// ServiceKey is the id of the service-managed key that protects what the
 	// account stores without a key of its own; empty until first needed.
 	ServiceKey string `json:"serviceKey,omitempty"`
+	// Limits are the account's own, in requests per second by rate class; 0 for
+	// none. A class that is absent has the server's.
+	Limits map[string]float64 `json:"limits,omitempty"`
 }
 
 // OwnerKind says whom an access key belongs to.
