@@ -49,7 +49,8 @@ func (c *productListCmd) Run(ctx context.Context, w io.Writer) error {
 }
 
 type accountCmds struct {
-	Create accountCreate `cmd:"" help:"Create an account with its root user's access key, which is shown only now."`
+	Create accountCreate    `cmd:"" help:"Create an account with its root user's access key, which is shown only now."`
+	Limits accountLimitsCmd `cmd:"" help:"Show the limits of an account's requests, or set them."`
 }
 
 type accountCreate struct {

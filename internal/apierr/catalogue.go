@@ -67,6 +67,7 @@ var (
 	PolicyUnsupported    = row(400, "Forbidden.KeyPolicyUnSupported", "The specified key does not support key policy.")
 	DuplicateTagKey      = row(400, "Duplicate.TagKey", "The specified tagKey is duplicate.")
 	InvalidTagKey        = row(400, "InvalidParameter.TagKey", "The specified tagKey is not valid.")
+	AccountNotFound      = row(404, "EntityNotExist.Account", "The account does not exist.")
 	InvalidTagValue      = row(400, "InvalidParameter.TagValue", "The specified tagValue is not valid.")
 )
 

@@ -27,6 +27,8 @@ func (s *Service) Register(t *rpc.Table) {
 	rpc.Add(t, rpc.OpenSesame, s.createAccount())
 	rpc.Add(t, rpc.OpenSesame, s.createServiceCredential())
 	rpc.Add(t, rpc.OpenSesame, s.listProducts())
+	rpc.Add(t, rpc.OpenSesame, s.describeAccountLimits())
+	rpc.Add(t, rpc.OpenSesame, s.setAccountLimits())
 }
 
 // DefaultQuota is how many free default secrets a product may keep in one
