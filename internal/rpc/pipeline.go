@@ -76,6 +76,9 @@ func (p *Pipeline) Serve(ctx context.Context, req *Request) *Response {
 		res = okResponse(c, out)
 	}
 	p.Metrics.observe(c.Info, res.Status, time.Since(start))
+	if res.Status == apierr.Throttled.Status {
+		p.Limiter.Hold(ctx)
+	}
 	return res
 }
 

@@ -8,6 +8,7 @@
 package throttle
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"net/netip"
@@ -89,6 +90,7 @@ type Config struct {
 type Limiter struct {
 	cfg     Config
 	buckets sync.Map // bucketKey -> *bucket
+	held    atomic.Int64
 
 	mu        sync.Mutex // of the strangers, who can slow nobody but each other
 	strangers map[netip.Prefix]*bucket
@@ -142,6 +144,29 @@ func (l *Limiter) bucket(key bucketKey, perSecond float64) *bucket {
 	b := newBucket(perSecond)
 	l.buckets.Store(key, b)
 	return b
+}
+
+// How long a refusal is held back, and how many may be held at once.
+const (
+	holdFor = 20 * time.Millisecond
+	maxHeld = 4096
+)
+
+// Hold holds the answer to a refused request back for a moment, or until ctx
+// ends. A client that sends the next request when it has the answer to the last
+// would otherwise take as much of the processor with refusals as with answers,
+// and slow everybody else; one that backs off does not notice. When very many
+// are held already, it returns at once.
+func (l *Limiter) Hold(ctx context.Context) {
+	if l.held.Add(1) <= maxHeld {
+		t := time.NewTimer(holdFor)
+		defer t.Stop()
+		select {
+		case <-ctx.Done():
+		case <-t.C:
+		}
+	}
+	l.held.Add(-1)
 }
 
 // maxStrangers bounds the table of addresses. A full table is forgotten whole:

@@ -1,6 +1,7 @@
 package throttle_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -250,4 +251,23 @@ func BenchmarkAllow(b *testing.B) {
 			})
 		})
 	}
+}
+
+// TestHold: a refusal is held back, but not when its caller is gone, and not
+// without bound.
+func TestHold(t *testing.T) {
+	l := throttle.New(throttle.Config{})
+	began := time.Now()
+	l.Hold(t.Context())
+	if took := time.Since(began); took < 10*time.Millisecond {
+		t.Errorf("held for %v only", took)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	l.Hold(gone)
+	var wg sync.WaitGroup
+	for range 10_000 {
+		wg.Go(func() { l.Hold(t.Context()) })
+	}
+	wg.Wait()
 }
