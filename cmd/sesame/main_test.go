@@ -232,7 +232,7 @@ func scriptWaitReady(ts *testscript.TestScript, neg bool, args []string) {
 
 // waitReady waits until the server says that it is ready, or gone is closed.
 func waitReady(url string, gone <-chan struct{}) error {
-	hc := &http.Client{Timeout: deadline, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // asks for readiness only
+	hc := &http.Client{Timeout: deadline, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	defer hc.CloseIdleConnections()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()

@@ -113,7 +113,7 @@ func TestFileCertificate(t *testing.T) {
 	if strings.Contains(log.String(), "everybody") {
 		t.Error("a private key was taken for an open one")
 	}
-	if err := os.Chmod(c.keyFile, 0o644); err != nil { //nolint:gosec // that is what is tested
+	if err := os.Chmod(c.keyFile, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.load(); err != nil || !strings.Contains(log.String(), "everybody") {

@@ -88,7 +88,7 @@ func TestDocs(t *testing.T) {
 	}
 	path := filepath.Join("..", "..", "docs", "configuration.md")
 	if *update {
-		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil { //nolint:gosec // a page of the manual
+		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -22,7 +22,7 @@ const maxFile = 1 << 20
 // the data folder can be opened, that the certificate can be read) is not
 // looked at.
 func Load(path string) (Config, error) {
-	f, err := os.Open(path) //nolint:gosec // the operator names the file
+	f, err := os.Open(path)
 	if err != nil {
 		return Config{}, fmt.Errorf("the config file: %w", err)
 	}
