@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -66,6 +67,12 @@ type Options struct {
 	TLSNames []string
 	// BreakGlass allows the operator's break-glass operations.
 	BreakGlass bool
+	// Limits turns the documented limits on: so many requests a second for each
+	// account, by class of operation. Without it nothing is limited.
+	Limits bool
+	// CertFile and KeyFile are the server's certificate, if it shall not have one
+	// of its own authority. Server.CAPEM is then the content of CertFile.
+	CertFile, KeyFile string
 }
 
 // Server is a running server.
@@ -128,9 +135,12 @@ func Open(options Options) (*Server, error) {
 func (s *Server) start() error {
 	cfg := config.Config{
 		DataDir: s.opt.Dir, Region: s.opt.Region, Listen: "127.0.0.1:0", FastElection: true,
-		ForceSharedCheck: s.opt.SharedCheck, TLSNames: s.opt.TLSNames, AllowBreakGlass: s.opt.BreakGlass,
-		ReadTimeout: 25 * time.Second, WriteTimeout: 20 * time.Second, AuditLateAfter: 5 * time.Second,
-		AuditSegment: 1 << 20,
+		ForceSharedCheck: s.opt.SharedCheck,
+		TLS:              config.TLS{CertFile: s.opt.CertFile, KeyFile: s.opt.KeyFile, Names: s.opt.TLSNames},
+		Timeouts:         config.Timeouts{Read: 25 * time.Second, Write: 20 * time.Second},
+		Audit:            config.Audit{LateAfter: 5 * time.Second, Segment: 1 << 20},
+		Limits:           config.Limits{None: !s.opt.Limits},
+		AllowBreakGlass:  s.opt.BreakGlass,
 	}
 	if s.opt.HTTP {
 		cfg.HTTP = "127.0.0.1:0"
@@ -150,9 +160,18 @@ func (s *Server) start() error {
 	}
 	s.app, s.URL, s.HTTPURL, s.Host = a, a.URL(), a.HTTPURL(), strings.TrimPrefix(a.URL(), "https://")
 	s.CAPEM, s.CAFile, s.Region, s.Dir = a.CAPEM(), a.CAFile(), a.Region(), s.opt.Dir
+	if s.opt.CertFile != "" {
+		s.CAFile = s.opt.CertFile
+		if s.CAPEM, err = os.ReadFile(s.CAFile); err != nil {
+			return errors.Join(err, s.Stop())
+		}
+	}
 	s.Operator = Credential{AccessKeyID: id, AccessKeySecret: secret.Reveal()}
 	return nil
 }
+
+// Reload makes the server read its certificate files again.
+func (s *Server) Reload() error { return s.app.Reload() }
 
 // Stop ends the server gracefully. A second call does nothing.
 func (s *Server) Stop() (err error) {

@@ -9,12 +9,13 @@ import (
 )
 
 type accountCmds struct {
-	Create       accountCreate   `cmd:"" help:"Create an account with its root user's access key, which is shown only now."`
-	List         accountList     `cmd:"" help:"List the accounts."`
-	Describe     accountDescribe `cmd:"" help:"Describe an account."`
-	Suspend      accountSuspend  `cmd:"" help:"Refuse an account's access keys and end its sessions, at once. Nothing is deleted."`
-	Resume       accountResume   `cmd:"" help:"Let a suspended account's access keys in again."`
-	ResetRootKey accountResetKey `cmd:"" help:"Replace all access keys of an account's root user by a new one, which is shown only now. Needs a server that allows break-glass operations."`
+	Create       accountCreate    `cmd:"" help:"Create an account with its root user's access key, which is shown only now."`
+	List         accountList      `cmd:"" help:"List the accounts."`
+	Describe     accountDescribe  `cmd:"" help:"Describe an account."`
+	Suspend      accountSuspend   `cmd:"" help:"Refuse an account's access keys and end its sessions, at once. Nothing is deleted."`
+	Resume       accountResume    `cmd:"" help:"Let a suspended account's access keys in again."`
+	ResetRootKey accountResetKey  `cmd:"" help:"Replace all access keys of an account's root user by a new one, which is shown only now. Needs a server that allows break-glass operations."`
+	Limits       accountLimitsCmd `cmd:"" help:"Show the limits of an account's requests, or set them."`
 }
 
 type accountCreate struct {

@@ -29,6 +29,7 @@ type devCommand struct {
 	AccountID  string   `name:"account-id" placeholder:"ID" help:"Id of the sample account, 16 digits."`
 	TLSNames   []string `name:"tls-name" placeholder:"NAME" help:"Further name or address that the certificate is valid for; may be repeated."`
 	BreakGlass bool     `name:"break-glass" help:"Allow the operator to get credentials that could read secrets: account reset-root-key, and further service credentials."`
+	Limits     string   `help:"Limits on the rate of requests: ${enum}." enum:"none,documented" default:"none"`
 	EnvFile    string   `name:"env-file" placeholder:"FILE" help:"Write what to export to this file (mode 0600) once the server is ready."`
 	LogLevel   string   `help:"Least level of the server's log on standard error: ${enum}." enum:"debug,info,warn,error" default:"warn"`
 }
@@ -50,10 +51,11 @@ func (c *devCommand) Run(ctx context.Context, w io.Writer) (err error) {
 	}
 	defer func() { err = firstError(err, remove()) }()
 	a, err := app.Start(ctx, config.Config{
-		DataDir: data, Region: c.Region, Listen: c.Listen, HTTP: c.HTTP, TLSNames: c.TLSNames,
-		ReadTimeout: patience, WriteTimeout: patience, AuditLateAfter: patience,
+		DataDir: data, Region: c.Region, Listen: c.Listen, HTTP: c.HTTP,
+		TLS: config.TLS{Names: c.TLSNames}, Limits: config.Limits{None: c.Limits != "documented"},
+		Timeouts: config.Timeouts{Read: patience, Write: patience}, Audit: config.Audit{LateAfter: patience},
 		AllowBreakGlass: c.BreakGlass,
-	}, app.Options{Logger: c.logger()})
+	}, app.Options{Logger: logger(c.LogLevel)})
 	if err != nil {
 		putBack()
 		return err
@@ -144,8 +146,9 @@ func (c *devCommand) prepare(ctx context.Context, a *app.App, data string) (s *s
 	return s, job, err
 }
 
-func (c *devCommand) logger() *slog.Logger {
+// logger writes JSON on standard error, from the level on.
+func logger(name string) *slog.Logger {
 	var level slog.Level
-	_ = level.UnmarshalText([]byte(c.LogLevel)) // one of the enum
+	_ = level.UnmarshalText([]byte(name)) // one that was checked
 	return slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 }

@@ -170,11 +170,13 @@ func TestKeys(t *testing.T) {
 			dir := keptData(t, 0)
 			tt.spoil(t, dir)
 			before := fingerprint(t, dir)
-			line := mustRefuse(t, "--data", dir)
-			if !regexp.MustCompile(`^sesame: .*` + tt.want).MatchString(line) {
-				t.Errorf("it says %q, want %s", line, tt.want)
+			for _, command := range []string{"dev", "server"} {
+				line := refusal(t, launchAs(t, command, "--listen", "127.0.0.1:0", "--data", dir))
+				if !regexp.MustCompile(`^sesame: .*` + tt.want).MatchString(line) {
+					t.Errorf("sesame %s says %q, want %s", command, line, tt.want)
+				}
+				untouched(t, dir, before)
 			}
-			untouched(t, dir, before)
 		})
 	}
 }

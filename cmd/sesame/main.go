@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -23,6 +24,9 @@ import (
 // the next; their environment variables are in the help.
 type commands struct {
 	Dev     devCommand     `cmd:"" help:"Start a throw-away server with a sample account, products and a secret."`
+	Server  serverCommand  `cmd:"" help:"Start the server."`
+	Check   checkConfigCmd `cmd:"" name:"check-config" help:"Check a config file without starting anything."`
+	Health  healthCommand  `cmd:"" help:"Ask a server whether it can answer requests."`
 	Secret  secretCommands `cmd:"" help:"Look at and read secrets."`
 	Product productCmds    `cmd:"" help:"The registry of products (operator)."`
 	Service serviceCmds    `cmd:"" help:"The registry of services and their credentials (operator)."`
@@ -57,7 +61,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (status i
 		kong.Name("sesame"), kong.Description("OpenSesame: a key management service and secrets manager that speaks the API of Alibaba Cloud KMS."),
 		kong.Writers(stdout, stderr), kong.UsageOnError(), kong.Exit(func(code int) { panic(exit(code)) }),
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.BindTo(stdout, (*io.Writer)(nil)),
-		kong.Vars{"default_region": config.DefaultRegion, "default_endpoint": defaultEndpoint},
+		kong.Vars{"default_region": config.DefaultRegion, "default_endpoint": defaultEndpoint, "default_data": config.DefaultDataDir, "default_listen": config.DefaultListen},
 	)
 	if err != nil {
 		panic(err) // a mistake in the declarations above
@@ -76,7 +80,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (status i
 
 // complain prints an error for a person: what happened, and what may help.
 func complain(w io.Writer, err error) {
-	_, _ = fmt.Fprintln(w, "sesame:", err)
+	// Errors that were joined are told a line each.
+	_, _ = fmt.Fprintln(w, "sesame:", strings.ReplaceAll(err.Error(), "\n", "\nsesame: "))
 	if h := hint(err); h != "" {
 		_, _ = fmt.Fprintln(w, "hint:", h)
 	}

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,6 +39,9 @@ func TestMain(m *testing.M) {
 //	quiet                     checks that standard error is empty, see said
 //	mode MODE FILE            checks a file's permissions
 //	empty FOLDER              checks that nothing is in a folder
+//	freeaddr NAME             sets the variable to a free address on loopback
+//	waitready URL             waits until the server there says that it is ready
+//	operatorenv FOLDER        exports the operator's credential of a data folder
 //
 // and the condition [root].
 func TestScripts(t *testing.T) {
@@ -50,6 +56,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"status": scriptStatus, "waitfile": scriptWaitFile, "sourceenv": scriptSourceEnv, "sourcesession": scriptSourceSession, "envnames": scriptEnvNames,
 			"without": scriptWithout, "quiet": scriptQuiet, "mode": scriptMode, "empty": scriptEmpty,
+			"freeaddr": scriptFreeAddr, "waitready": scriptWaitReady, "operatorenv": scriptOperatorEnv,
 		},
 	})
 }
@@ -200,4 +207,57 @@ func scriptEmpty(ts *testscript.TestScript, neg bool, args []string) {
 	for _, e := range entries {
 		ts.Fatalf("%s is not empty: %s", args[0], e.Name())
 	}
+}
+
+func scriptFreeAddr(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1, "freeaddr NAME")
+	addr, err := freeAddr()
+	ts.Check(err)
+	ts.Setenv(args[0], addr)
+}
+
+// freeAddr is an address on loopback that nobody listened on a moment ago.
+func freeAddr() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+func scriptWaitReady(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1, "waitready URL")
+	ts.Check(waitReady(args[0], nil))
+}
+
+// waitReady waits until the server says that it is ready, or gone is closed.
+func waitReady(url string, gone <-chan struct{}) error {
+	hc := &http.Client{Timeout: deadline, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	defer hc.CloseIdleConnections()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	end := time.After(deadline)
+	for {
+		if resp, err := hc.Get(url + "/readyz"); err == nil {
+			_ = resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-gone:
+			return errors.New("the program ended before it was ready")
+		case <-end:
+			return fmt.Errorf("%s was not ready within %v", url, deadline)
+		}
+	}
+}
+
+func scriptOperatorEnv(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, neg, args, 1, "operatorenv FOLDER")
+	var c struct{ AccessKeyID, AccessKeySecret string }
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(filepath.Join(args[0], "operator.json"))), &c))
+	ts.Setenv("SESAME_OPERATOR_ACCESS_KEY_ID", c.AccessKeyID)
+	ts.Setenv("SESAME_OPERATOR_ACCESS_KEY_SECRET", c.AccessKeySecret)
 }

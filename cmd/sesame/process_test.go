@@ -37,9 +37,15 @@ type process struct {
 // launch starts `sesame dev` on a free port and does not wait for anything.
 func launch(t testing.TB, args ...string) *process {
 	t.Helper()
+	return launchAs(t, "dev", append([]string{"--listen", "127.0.0.1:0"}, args...)...)
+}
+
+// launchAs is launch for any command.
+func launchAs(t testing.TB, command string, args ...string) *process {
+	t.Helper()
 	p := &process{gone: make(chan struct{})}
-	p.cmd = exec.Command("sesame", append([]string{"dev", "--listen", "127.0.0.1:0"}, args...)...)
-	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + t.TempDir(), "GOCOVERDIR=" + os.Getenv("GOCOVERDIR")}
+	p.cmd = exec.Command("sesame", append([]string{command}, args...)...)
+	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + t.TempDir(), "GOCOVERDIR=" + os.Getenv("GOCOVERDIR"), "NOTIFY_SOCKET=" + os.Getenv("NOTIFY_SOCKET")}
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -106,7 +112,12 @@ func (p *process) stop(t testing.TB) {
 // one line on standard error, and returns the line.
 func mustRefuse(t testing.TB, args ...string) string {
 	t.Helper()
-	p := launch(t, args...)
+	return refusal(t, launch(t, args...))
+}
+
+// refusal is mustRefuse for a program that was started.
+func refusal(t testing.TB, p *process) string {
+	t.Helper()
 	p.wait(t)
 	var exit *exec.ExitError
 	if !errors.As(p.err, &exit) || exit.ExitCode() != 1 {

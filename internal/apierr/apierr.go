@@ -28,6 +28,10 @@ type Error struct {
 	// RetryAfterMS, if not zero, is sent in the headers Retry-After (rounded up
 	// to seconds) and x-acs-retry-after (milliseconds).
 	RetryAfterMS int
+	// RateLimit, if not empty, is sent in the headers x-ratelimit-user-api and
+	// x-ratelimit-user, in the form "Limit:450,Remain:0,TimeLeft:500" (requests
+	// per second, milliseconds).
+	RateLimit string
 	// Cause is for the server's log only.
 	Cause error
 }

@@ -6,6 +6,13 @@ func row(status int, code, message string) *Error {
 
 const contentType = `The ContentType request header must be either "application/json" or "application/x-www-form-urlencoded", in UTF-8.`
 
+// throttled asks callers to wait a second, which every limit's bucket fills in.
+func throttled() *Error {
+	e := row(429, "Rejected.Throttling", "QPS Limit Exceeded")
+	e.RetryAfterMS = 1000
+	return e
+}
+
 // Codes of the gateway, the same for every product.
 var (
 	InvalidVersion       = row(400, "InvalidVersion", "Specified parameter Version is not valid.")
@@ -31,7 +38,7 @@ var (
 	// GlobalContentType the same in STS, RAM and ResourceManager.
 	ContentType       = row(400, "InvalidParameter", contentType)
 	GlobalContentType = row(400, "InvalidParameter.ContentType", contentType)
-	Throttled         = row(429, "Rejected.Throttling", "QPS Limit Exceeded")
+	Throttled         = throttled()
 
 	// The answers to DryRun=true.
 	DryRun        = row(400, "DryRunOperationError", "Request would have succeeded, but DryRun flag is set.")
@@ -60,12 +67,12 @@ var (
 	PolicyUnsupported    = row(400, "Forbidden.KeyPolicyUnSupported", "The specified key does not support key policy.")
 	DuplicateTagKey      = row(400, "Duplicate.TagKey", "The specified tagKey is duplicate.")
 	InvalidTagKey        = row(400, "InvalidParameter.TagKey", "The specified tagKey is not valid.")
+	AccountNotFound      = row(404, "EntityNotExist.Account", "The account does not exist.")
 	InvalidTagValue      = row(400, "InvalidParameter.TagValue", "The specified tagValue is not valid.")
 )
 
 // Codes of the API product OpenSesame, which Alibaba Cloud does not have.
 var (
-	AccountNotFound   = row(404, "EntityNotExist.Account", "The account does not exist.")
 	ProductNotFound   = row(404, "EntityNotExist.Product", "The product does not exist.")
 	CredentialUnknown = row(404, "EntityNotExist.ServiceCredential", "The service has no credential with this access key id.")
 	ServiceExists     = row(409, "EntityAlreadyExists.Service", "The service already exists.")

@@ -33,6 +33,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/secrets"
 	"github.com/opensesame-kms/opensesame/internal/store"
 	"github.com/opensesame-kms/opensesame/internal/sts"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 // Options are what a test or a command gives beside the config.
@@ -58,13 +59,14 @@ type App struct {
 	store    *store.Store
 	auditLog *audit.Log
 	refusals *audit.Refusals
-	ca       *gateway.CA
+	ca       *gateway.CA // nil if the certificate comes from files
 	gateway  *gateway.Server
 	nonces   *identity.Nonces
 
 	// The sockets come first, the listeners that serve on them last.
 	tlsSocket, httpSocket net.Listener
 	https, http           *listener
+	certs                 certificates
 
 	// fresh: this start made the data.
 	fresh bool
@@ -104,7 +106,8 @@ func Start(ctx context.Context, cfg config.Config, opt Options) (_ *App, err err
 		}
 	}()
 	for _, step := range []func(context.Context) error{
-		a.bind, a.openKeys, a.startEtcd, a.openStore, a.bootstrap, a.nameKeyring, a.openAudit, a.startTasks, a.restoreNonces, a.buildGateway, a.listen,
+		a.bind, a.openKeys, a.startEtcd, a.openStore, a.bootstrap, a.nameKeyring, a.openAudit, a.openCertificate, a.startTasks, a.restoreNonces,
+		a.buildGateway, a.listen,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -172,7 +175,7 @@ func (a *App) openStore(ctx context.Context) (err error) {
 	a.store, err = store.Open(ctx, store.Config{
 		Client: a.node.Client(), MAC: a.ring, Keyring: a.ring.Load, KeyringRemoved: a.ring.Remove,
 		SingleVoter: a.node.SingleVoter, ForceSharedCheck: a.cfg.ForceSharedCheck,
-		ReadTimeout: a.cfg.ReadTimeout, WriteTimeout: a.cfg.WriteTimeout, Node: a.cfg.Node, Logger: a.log,
+		ReadTimeout: a.cfg.Timeouts.Read, WriteTimeout: a.cfg.Timeouts.Write, Node: a.cfg.Node, Logger: a.log,
 	})
 	if err != nil {
 		return err
@@ -186,7 +189,7 @@ func (a *App) openAudit(ctx context.Context) error {
 		a.log.Error("the audit log of this data is gone; a new one begins", "folder", a.AuditDir())
 	}
 	log, recovery, err := audit.Open(audit.Config{
-		Dir: a.AuditDir(), LateAfter: a.cfg.AuditLateAfter, SegmentSize: a.cfg.AuditSegment,
+		Dir: a.AuditDir(), LateAfter: a.cfg.Audit.LateAfter, SegmentSize: int64(a.cfg.Audit.Segment),
 		FS: a.opt.AuditFS, Logger: a.log, Clock: a.clock, Withheld: a.withheld,
 	})
 	if err != nil {
@@ -267,12 +270,9 @@ func table(ring *keyring.Ring, breakGlass bool) *rpc.Table {
 	return t
 }
 
-func (a *App) buildGateway(context.Context) (err error) {
+func (a *App) buildGateway(context.Context) error {
 	if a.cfg.AllowBreakGlass {
 		a.log.Warn("break-glass operations are allowed: an operator can get credentials that read secrets")
-	}
-	if a.ca, err = gateway.OpenCA(a.cfg.DataDir, a.clock.Now()); err != nil {
-		return err
 	}
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(
@@ -287,13 +287,25 @@ func (a *App) buildGateway(context.Context) (err error) {
 	)
 	a.gateway = &gateway.Server{
 		Pipeline: rpc.NewPipeline(rpc.Config{
-			Table: table(a.ring, a.cfg.AllowBreakGlass), Store: a.store, Resolver: &identity.Resolver{Ring: a.ring, Region: a.cfg.Region}, Nonces: a.nonces,
+			Table: table(a.ring, a.cfg.AllowBreakGlass), Store: a.store, Resolver: &identity.Resolver{Ring: a.ring, Region: a.cfg.Region}, Nonces: a.nonces, Limiter: a.limiter(),
 			Log: a.auditLog, Refusals: a.refusals, Clock: a.clock, Logger: a.log,
 			Region: a.cfg.Region, Node: a.cfg.Node, Metrics: rpc.NewMetrics(reg),
 		}),
 		Ready: a.ready, Gatherer: prometheus.Gatherers{reg, prometheus.DefaultGatherer}, Logger: a.log,
 	}
 	return nil
+}
+
+// limiter makes the limiter that the config asks for.
+func (a *App) limiter() *throttle.Limiter {
+	limits, strangers := throttle.Documented(), float64(config.DefaultStrangers)
+	if a.cfg.Limits.None {
+		limits, strangers = throttle.Limits{}, 0
+	}
+	a.cfg.Limits.Shared.Each(func(class string, r config.Rate) {
+		limits[throttle.Class(class)] = r.Or(limits[throttle.Class(class)])
+	})
+	return throttle.New(throttle.Config{Limits: limits, Strangers: a.cfg.Limits.Strangers.Or(strangers)})
 }
 
 // ready reports whether requests can be answered.
@@ -395,12 +407,29 @@ func (a *App) HTTPURL() string {
 	return "http://" + a.http.Addr().String()
 }
 
-// CAFile is the file with the certificate that clients have to trust, CAPEM its
-// content.
-func (a *App) CAFile() string { return a.ca.Path() }
+// CAFile is the file with the certificate that clients have to trust; empty if
+// the server's certificate comes from files and so from another authority.
+func (a *App) CAFile() string {
+	if a.ca == nil {
+		return ""
+	}
+	return a.ca.Path()
+}
 
 // CAPEM is the content of CAFile.
-func (a *App) CAPEM() []byte { return a.ca.PEM() }
+func (a *App) CAPEM() []byte {
+	if a.ca == nil {
+		return nil
+	}
+	return a.ca.PEM()
+}
+
+// Fresh reports whether this start made the data.
+func (a *App) Fresh() bool { return a.fresh }
+
+// KeysDir is the folder to copy to a safe place: without it nothing that is
+// stored can be read.
+func (a *App) KeysDir() string { return filepath.Join(a.cfg.DataDir, sealDir) }
 
 // Region is the region that is served.
 func (a *App) Region() string { return a.cfg.Region }

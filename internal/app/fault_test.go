@@ -91,7 +91,8 @@ func startBroken(t *testing.T) (*door, *brokenFS) {
 	fs := &brokenFS{}
 	a, err := app.Start(t.Context(), config.Config{
 		DataDir: t.TempDir(), Listen: "127.0.0.1:0", FastElection: true,
-		ReadTimeout: 25 * time.Second, WriteTimeout: 20 * time.Second, AuditLateAfter: time.Second,
+		Timeouts: config.Timeouts{Read: 25 * time.Second, Write: 20 * time.Second}, Audit: config.Audit{LateAfter: time.Second},
+		Limits: config.Limits{None: true},
 	}, app.Options{AuditFS: fs})
 	if err != nil {
 		t.Fatal(err)

@@ -8,10 +8,6 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	"sync"
-	"time"
-
-	"github.com/opensesame-kms/opensesame/internal/gateway"
 )
 
 // bind takes the listeners' addresses. It comes first, so that an address that
@@ -41,12 +37,8 @@ func (a *App) socket(addr string) (net.Listener, error) {
 
 // listen serves on the listeners.
 func (a *App) listen(context.Context) error {
-	certs := &certificates{ca: a.ca, names: a.certificateNames(a.tlsSocket), now: a.clock.Now}
-	if _, err := certs.get(nil); err != nil {
-		return err
-	}
 	a.https = a.serve(tls.NewListener(a.tlsSocket, &tls.Config{
-		GetCertificate: certs.get, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
+		GetCertificate: a.certs.get, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
 	}))
 	if a.httpSocket != nil {
 		a.http = a.serve(a.httpSocket)
@@ -95,32 +87,7 @@ func (a *App) certificateNames(l net.Listener) []string {
 	for _, product := range []string{"kms", "kms-vpc", "sts", "sts-vpc"} {
 		names = append(names, product+"."+a.cfg.Region+".aliyuncs.com")
 	}
-	names = append(names, a.cfg.TLSNames...)
+	names = append(names, a.cfg.TLS.Names...)
 	slices.Sort(names)
 	return slices.Compact(names)
-}
-
-// certificates issues the server's certificate and renews it a month before it
-// expires.
-type certificates struct {
-	ca    *gateway.CA
-	names []string
-	now   func() time.Time
-
-	mu      sync.Mutex
-	current *tls.Certificate
-	renew   time.Time
-}
-
-func (c *certificates) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if now := c.now(); c.current == nil || now.After(c.renew) {
-		cert, err := c.ca.Leaf(c.names, now)
-		if err != nil {
-			return nil, fmt.Errorf("issue the server's certificate: %w", err)
-		}
-		c.current, c.renew = &cert, now.Add(gateway.LeafLife-30*24*time.Hour)
-	}
-	return c.current, nil
 }

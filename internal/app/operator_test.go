@@ -296,6 +296,7 @@ func TestOnlyOperators(t *testing.T) {
 			got := d.api(t, c, "opensesame", operation, p{
 				"AccountId": acct.ID, "AccountQuota": "1", "ServiceName": pl.service, "Product": pl.product, "ServiceAccessKeyId": pl.key.AccessKeyID,
 				"DisplayName": "x", "ProductCodes.1": "x", "HostingModes.1": "Free",
+				"Limits": `{"secret-read":1}`,
 			})
 			if got.status != 403 || got.fields["Code"] != "Forbidden.NoPermission" {
 				t.Errorf("%s as %s: HTTP %d %v", operation, who, got.status, got.fields["Code"])

@@ -9,6 +9,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/identity"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 type createAccountInput struct {
@@ -25,7 +26,7 @@ type createAccountOutput struct {
 
 func (s *Service) createAccount() rpc.Op[createAccountInput, createAccountOutput] {
 	return rpc.Op[createAccountInput, createAccountOutput]{
-		Name: "CreateAccount", Class: rpc.ClassOperator, Writes: true, Callers: access.Operators,
+		Name: "CreateAccount", Class: throttle.Operator, Writes: true, Callers: access.Operators,
 		Targets: func(c *rpc.Call, _ *createAccountInput) ([]access.Target, error) { return everything(c), nil },
 		Func:    s.doCreateAccount,
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/apierr"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 type createServiceInput struct {
@@ -22,7 +23,7 @@ type createServiceInput struct {
 // its role's policy is written by the server and follows its products' codes.
 func (s *Service) createService() rpc.Op[createServiceInput, serviceOutput] {
 	return rpc.Op[createServiceInput, serviceOutput]{
-		Name: "CreateService", Class: rpc.ClassOperator, Writes: true, Callers: access.Operators,
+		Name: "CreateService", Class: throttle.Operator, Writes: true, Callers: access.Operators,
 		Targets: func(c *rpc.Call, in *createServiceInput) ([]access.Target, error) {
 			c.Resource(typeService, string(in.ServiceName))
 			return everything(c), nil

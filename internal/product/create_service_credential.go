@@ -8,6 +8,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/apierr"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 type createServiceCredentialOutput struct {
@@ -32,7 +33,7 @@ const maxTold = 12_000
 // a role may read whatever its account lets it.
 func (s *Service) createServiceCredential() rpc.Op[serviceInput, createServiceCredentialOutput] {
 	return rpc.Op[serviceInput, createServiceCredentialOutput]{
-		Name: "CreateServiceCredential", Class: rpc.ClassOperator, Writes: true, Callers: access.Operators,
+		Name: "CreateServiceCredential", Class: throttle.Operator, Writes: true, Callers: access.Operators,
 		Targets: s.createServiceCredentialTargets, Func: s.doCreateServiceCredential,
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/access"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 type serviceNames struct{ ServiceName []string }
@@ -34,7 +35,7 @@ type accountProducts struct{ Product []accountProduct }
 
 func (s *Service) describeAccount() rpc.Op[accountInput, describeAccountOutput] {
 	return rpc.Op[accountInput, describeAccountOutput]{
-		Name: "DescribeAccount", Class: rpc.ClassOperator, Callers: access.Operators,
+		Name: "DescribeAccount", Class: throttle.Operator, Callers: access.Operators,
 		Targets: func(c *rpc.Call, in *accountInput) ([]access.Target, error) { return accountTarget(c, in.AccountID) },
 		Func:    s.doDescribeAccount,
 	}

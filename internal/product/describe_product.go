@@ -7,6 +7,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/access"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 type describeProductOutput struct {
@@ -28,7 +29,7 @@ type accountQuotas struct{ AccountQuota []accountQuota }
 
 func (s *Service) describeProduct() rpc.Op[productInput, describeProductOutput] {
 	return rpc.Op[productInput, describeProductOutput]{
-		Name: "DescribeProduct", Class: rpc.ClassOperator, Callers: access.Operators,
+		Name: "DescribeProduct", Class: throttle.Operator, Callers: access.Operators,
 		Targets: func(c *rpc.Call, in *productInput) ([]access.Target, error) { return productTarget(c, in.Product) },
 		Func:    s.doDescribeProduct,
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/access"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 type productIDs struct{ Product []string }
@@ -22,7 +23,7 @@ type describeServiceOutput struct {
 
 func (s *Service) describeService() rpc.Op[serviceInput, describeServiceOutput] {
 	return rpc.Op[serviceInput, describeServiceOutput]{
-		Name: "DescribeService", Class: rpc.ClassOperator, Callers: access.Operators,
+		Name: "DescribeService", Class: throttle.Operator, Callers: access.Operators,
 		Targets: func(c *rpc.Call, in *serviceInput) ([]access.Target, error) { return serviceTarget(c, in.ServiceName) },
 		Func: func(_ context.Context, c *rpc.Call, in *serviceInput) (*describeServiceOutput, error) {
 			svc, err := store.Services.Get(c.View, string(in.ServiceName))

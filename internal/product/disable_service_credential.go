@@ -6,6 +6,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/access"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 // disableServiceCredential refuses a credential from the moment that this is
@@ -14,7 +15,7 @@ import (
 // the credential that is left.
 func (s *Service) disableServiceCredential() rpc.Op[credentialInput, credentialOutput] {
 	return rpc.Op[credentialInput, credentialOutput]{
-		Name: "DisableServiceCredential", Class: rpc.ClassOperator, Writes: true, Callers: access.Operators,
+		Name: "DisableServiceCredential", Class: throttle.Operator, Writes: true, Callers: access.Operators,
 		Targets: credentialTargets,
 		Func: func(ctx context.Context, c *rpc.Call, in *credentialInput) (*credentialOutput, error) {
 			return changeCredential(ctx, c, in, func(tx *store.Tx, svc *store.Service, key *store.AccessKey) {

@@ -6,6 +6,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/access"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 type listAccountsInput struct {
@@ -23,7 +24,7 @@ type listAccountsOutput struct {
 // listAccounts lists the accounts in the order of their ids.
 func (s *Service) listAccounts() rpc.Op[listAccountsInput, listAccountsOutput] {
 	return rpc.Op[listAccountsInput, listAccountsOutput]{
-		Name: "ListAccounts", Class: rpc.ClassOperator, Callers: access.Operators,
+		Name: "ListAccounts", Class: throttle.Operator, Callers: access.Operators,
 		Targets: func(c *rpc.Call, _ *listAccountsInput) ([]access.Target, error) { return everything(c), nil },
 		Func: func(_ context.Context, c *rpc.Call, in *listAccountsInput) (*listAccountsOutput, error) {
 			var all []accountInfo

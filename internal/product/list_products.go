@@ -7,6 +7,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/access"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 type listProductsInput struct{}
@@ -17,7 +18,7 @@ type listProductsOutput struct{ Products productList }
 
 func (s *Service) listProducts() rpc.Op[listProductsInput, listProductsOutput] {
 	return rpc.Op[listProductsInput, listProductsOutput]{
-		Name: "ListProducts", Class: rpc.ClassOperator, Callers: access.Operators,
+		Name: "ListProducts", Class: throttle.Operator, Callers: access.Operators,
 		Targets: func(c *rpc.Call, _ *listProductsInput) ([]access.Target, error) { return everything(c), nil },
 		Func: func(_ context.Context, c *rpc.Call, _ *listProductsInput) (*listProductsOutput, error) {
 			out := &listProductsOutput{}

@@ -6,6 +6,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/access"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 type listServiceCredentialsOutput struct {
@@ -16,7 +17,7 @@ type listServiceCredentialsOutput struct {
 // listServiceCredentials lists a service's credentials, without their secrets.
 func (s *Service) listServiceCredentials() rpc.Op[serviceInput, listServiceCredentialsOutput] {
 	return rpc.Op[serviceInput, listServiceCredentialsOutput]{
-		Name: "ListServiceCredentials", Class: rpc.ClassOperator, Callers: access.Operators,
+		Name: "ListServiceCredentials", Class: throttle.Operator, Callers: access.Operators,
 		Targets: func(c *rpc.Call, in *serviceInput) ([]access.Target, error) { return serviceTarget(c, in.ServiceName) },
 		Func: func(_ context.Context, c *rpc.Call, in *serviceInput) (*listServiceCredentialsOutput, error) {
 			svc, err := store.Services.Get(c.View, string(in.ServiceName))

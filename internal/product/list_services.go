@@ -6,6 +6,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/access"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 type listServicesInput struct{}
@@ -16,7 +17,7 @@ type listServicesOutput struct{ Services serviceList }
 
 func (s *Service) listServices() rpc.Op[listServicesInput, listServicesOutput] {
 	return rpc.Op[listServicesInput, listServicesOutput]{
-		Name: "ListServices", Class: rpc.ClassOperator, Callers: access.Operators,
+		Name: "ListServices", Class: throttle.Operator, Callers: access.Operators,
 		Targets: func(c *rpc.Call, _ *listServicesInput) ([]access.Target, error) { return everything(c), nil },
 		Func: func(_ context.Context, c *rpc.Call, _ *listServicesInput) (*listServicesOutput, error) {
 			out := &listServicesOutput{}

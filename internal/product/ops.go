@@ -10,6 +10,8 @@ func (s *Service) Register(t *rpc.Table) {
 	rpc.Add(t, rpc.OpenSesame, s.suspendAccount())
 	rpc.Add(t, rpc.OpenSesame, s.resumeAccount())
 	rpc.Add(t, rpc.OpenSesame, s.resetRootKey())
+	rpc.Add(t, rpc.OpenSesame, s.describeAccountLimits())
+	rpc.Add(t, rpc.OpenSesame, s.setAccountLimits())
 
 	rpc.Add(t, rpc.OpenSesame, s.createService())
 	rpc.Add(t, rpc.OpenSesame, s.updateService())

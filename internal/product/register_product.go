@@ -7,6 +7,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/apierr"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 type registerProductInput struct {
@@ -23,7 +24,7 @@ type registerProductInput struct {
 // another one: the secrets' owner records hold it for good.
 func (s *Service) registerProduct() rpc.Op[registerProductInput, productOutput] {
 	return rpc.Op[registerProductInput, productOutput]{
-		Name: "RegisterProduct", Class: rpc.ClassOperator, Writes: true, Callers: access.Operators,
+		Name: "RegisterProduct", Class: throttle.Operator, Writes: true, Callers: access.Operators,
 		Targets: func(c *rpc.Call, in *registerProductInput) ([]access.Target, error) {
 			c.Resource(typeProduct, string(in.Product))
 			return serviceTarget(c, in.ServiceName)

@@ -6,6 +6,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/access"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 type resetRootKeyOutput struct {
@@ -20,7 +21,7 @@ type resetRootKeyOutput struct {
 // a break-glass operation.
 func (s *Service) resetRootKey() rpc.Op[accountInput, resetRootKeyOutput] {
 	return rpc.Op[accountInput, resetRootKeyOutput]{
-		Name: "ResetRootKey", Class: rpc.ClassOperator, Writes: true, Callers: access.Operators,
+		Name: "ResetRootKey", Class: throttle.Operator, Writes: true, Callers: access.Operators,
 		Targets: func(c *rpc.Call, in *accountInput) ([]access.Target, error) {
 			t, err := accountTarget(c, in.AccountID)
 			s.breakGlass(&t[0], "a new key of the root user could read every secret of the account")

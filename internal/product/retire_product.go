@@ -6,6 +6,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/access"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 // retireProduct ends a product for good. It creates nothing more; its secrets
@@ -13,7 +14,7 @@ import (
 // window, and restore them. Its codes stay with it as long as it has secrets.
 func (s *Service) retireProduct() rpc.Op[productInput, productOutput] {
 	return rpc.Op[productInput, productOutput]{
-		Name: "RetireProduct", Class: rpc.ClassOperator, Writes: true, Callers: access.Operators,
+		Name: "RetireProduct", Class: throttle.Operator, Writes: true, Callers: access.Operators,
 		Targets: func(c *rpc.Call, in *productInput) ([]access.Target, error) { return productTarget(c, in.Product) },
 		Func: func(ctx context.Context, c *rpc.Call, in *productInput) (*productOutput, error) {
 			return rpc.Update(ctx, c, func(tx *store.Tx) (*productOutput, error) {

@@ -7,6 +7,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/apierr"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 // updateProductInput holds what is to change; what is not given stays.
@@ -26,7 +27,7 @@ type updateProductInput struct {
 // secrets stay as they are, whatever becomes of its name, codes and modes.
 func (s *Service) updateProduct() rpc.Op[updateProductInput, productOutput] {
 	return rpc.Op[updateProductInput, productOutput]{
-		Name: "UpdateProduct", Class: rpc.ClassOperator, Writes: true, Callers: access.Operators,
+		Name: "UpdateProduct", Class: throttle.Operator, Writes: true, Callers: access.Operators,
 		Targets: func(c *rpc.Call, in *updateProductInput) ([]access.Target, error) {
 			t, err := productTarget(c, in.Product)
 			if err != nil || in.AccountID == "" {

@@ -6,6 +6,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/access"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 type updateServiceInput struct {
@@ -17,7 +18,7 @@ type updateServiceInput struct {
 // accounts were made by its name and its role's.
 func (s *Service) updateService() rpc.Op[updateServiceInput, serviceOutput] {
 	return rpc.Op[updateServiceInput, serviceOutput]{
-		Name: "UpdateService", Class: rpc.ClassOperator, Writes: true, Callers: access.Operators,
+		Name: "UpdateService", Class: throttle.Operator, Writes: true, Callers: access.Operators,
 		Targets: func(c *rpc.Call, in *updateServiceInput) ([]access.Target, error) {
 			return serviceTarget(c, in.ServiceName)
 		},

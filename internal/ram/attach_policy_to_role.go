@@ -6,6 +6,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/access"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 // AttachPolicyToRoleInput holds the parameters of AttachPolicyToRole.
@@ -20,7 +21,7 @@ type AttachPolicyToRoleOutput struct{}
 
 func (s *Service) attachPolicyToRole() rpc.Op[AttachPolicyToRoleInput, AttachPolicyToRoleOutput] {
 	return rpc.Op[AttachPolicyToRoleInput, AttachPolicyToRoleOutput]{
-		Name: "AttachPolicyToRole", Class: rpc.ClassIdentity, Writes: true,
+		Name: "AttachPolicyToRole", Class: throttle.RAM, Writes: true,
 		Targets: func(c *rpc.Call, in *AttachPolicyToRoleInput) ([]access.Target, error) {
 			entity, _, err := roleTarget(c, string(in.RoleName))
 			if err != nil {

@@ -6,6 +6,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/access"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 // AttachPolicyToUserInput holds the parameters of AttachPolicyToUser.
@@ -20,7 +21,7 @@ type AttachPolicyToUserOutput struct{}
 
 func (s *Service) attachPolicyToUser() rpc.Op[AttachPolicyToUserInput, AttachPolicyToUserOutput] {
 	return rpc.Op[AttachPolicyToUserInput, AttachPolicyToUserOutput]{
-		Name: "AttachPolicyToUser", Class: rpc.ClassIdentity, Writes: true,
+		Name: "AttachPolicyToUser", Class: throttle.RAM, Writes: true,
 		Targets: func(c *rpc.Call, in *AttachPolicyToUserInput) ([]access.Target, error) {
 			entity, _, err := userTarget(c, string(in.UserName))
 			if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/mask"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 // CreateAccessKeyInput holds the parameters of CreateAccessKey. Without a
@@ -31,7 +32,7 @@ type CreateAccessKeyOutput struct{ AccessKey NewAccessKey }
 
 func (s *Service) createAccessKey() rpc.Op[CreateAccessKeyInput, CreateAccessKeyOutput] {
 	return rpc.Op[CreateAccessKeyInput, CreateAccessKeyOutput]{
-		Name: "CreateAccessKey", Class: rpc.ClassIdentity, Writes: true,
+		Name: "CreateAccessKey", Class: throttle.RAM, Writes: true,
 		Targets: func(c *rpc.Call, in *CreateAccessKeyInput) ([]access.Target, error) {
 			return keyTargets(c, in.UserName)
 		},

@@ -8,6 +8,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/policy"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 // CreatePolicyInput holds the parameters of CreatePolicy.
@@ -23,7 +24,7 @@ type CreatePolicyOutput struct{ Policy Policy }
 
 func (s *Service) createPolicy() rpc.Op[CreatePolicyInput, CreatePolicyOutput] {
 	return rpc.Op[CreatePolicyInput, CreatePolicyOutput]{
-		Name: "CreatePolicy", Class: rpc.ClassIdentity, Writes: true,
+		Name: "CreatePolicy", Class: throttle.RAM, Writes: true,
 		Targets: func(c *rpc.Call, in *CreatePolicyInput) ([]access.Target, error) {
 			c.Resource(typePolicy, string(in.PolicyName))
 			t := anyPolicy(c)

@@ -11,6 +11,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/policy"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 // CreateRoleInput holds the parameters of CreateRole. MaxSessionDuration is in
@@ -28,7 +29,7 @@ type CreateRoleOutput struct{ Role Role }
 
 func (s *Service) createRole() rpc.Op[CreateRoleInput, CreateRoleOutput] {
 	return rpc.Op[CreateRoleInput, CreateRoleOutput]{
-		Name: "CreateRole", Class: rpc.ClassIdentity, Writes: true,
+		Name: "CreateRole", Class: throttle.RAM, Writes: true,
 		Targets: func(c *rpc.Call, in *CreateRoleInput) ([]access.Target, error) {
 			c.Resource(typeRole, string(in.RoleName))
 			t := anyRole(c)

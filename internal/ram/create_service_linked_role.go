@@ -9,6 +9,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/policy"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 // slrSession is the longest session of a service-linked role, in seconds; it
@@ -41,7 +42,7 @@ type CreateServiceLinkedRoleOutput struct{ Role ServiceLinkedRole }
 
 func (s *Service) createServiceLinkedRole() rpc.Op[CreateServiceLinkedRoleInput, CreateServiceLinkedRoleOutput] {
 	return rpc.Op[CreateServiceLinkedRoleInput, CreateServiceLinkedRoleOutput]{
-		Name: "CreateServiceLinkedRole", Class: rpc.ClassIdentity, Writes: true,
+		Name: "CreateServiceLinkedRole", Class: throttle.ResourceManager, Writes: true,
 		Targets: func(c *rpc.Call, in *CreateServiceLinkedRoleInput) ([]access.Target, error) {
 			t := ownTarget(c, "*")
 			t.Keys = policy.MapEnv{"ram:ServiceName": {in.ServiceName}}

@@ -8,6 +8,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/identity"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 // CreateUserInput holds the parameters of CreateUser.
@@ -24,7 +25,7 @@ type CreateUserOutput struct{ User User }
 
 func (s *Service) createUser() rpc.Op[CreateUserInput, CreateUserOutput] {
 	return rpc.Op[CreateUserInput, CreateUserOutput]{
-		Name: "CreateUser", Class: rpc.ClassIdentity, Writes: true,
+		Name: "CreateUser", Class: throttle.RAM, Writes: true,
 		Targets: func(c *rpc.Call, in *CreateUserInput) ([]access.Target, error) {
 			c.Resource(typeUser, string(in.UserName))
 			return []access.Target{anyUser(c)}, nil

@@ -7,6 +7,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/apierr"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 // DeleteAccessKeyInput holds the parameters of DeleteAccessKey. Without a
@@ -21,7 +22,7 @@ type DeleteAccessKeyOutput struct{}
 
 func (s *Service) deleteAccessKey() rpc.Op[DeleteAccessKeyInput, DeleteAccessKeyOutput] {
 	return rpc.Op[DeleteAccessKeyInput, DeleteAccessKeyOutput]{
-		Name: "DeleteAccessKey", Class: rpc.ClassIdentity, Writes: true,
+		Name: "DeleteAccessKey", Class: throttle.RAM, Writes: true,
 		Targets: func(c *rpc.Call, in *DeleteAccessKeyInput) ([]access.Target, error) {
 			c.Resource(typeAccessKey, in.UserAccessKeyId)
 			return keyTargets(c, in.UserName)

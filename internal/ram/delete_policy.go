@@ -7,6 +7,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/apierr"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 // maxCascade bounds how many users and roles CascadingDelete detaches: the
@@ -25,7 +26,7 @@ type DeletePolicyOutput struct{}
 
 func (s *Service) deletePolicy() rpc.Op[DeletePolicyInput, DeletePolicyOutput] {
 	return rpc.Op[DeletePolicyInput, DeletePolicyOutput]{
-		Name: "DeletePolicy", Class: rpc.ClassIdentity, Writes: true,
+		Name: "DeletePolicy", Class: throttle.RAM, Writes: true,
 		Targets: func(c *rpc.Call, in *DeletePolicyInput) ([]access.Target, error) {
 			t, err := policyTarget(c, store.PolicyCustom, string(in.PolicyName))
 			return []access.Target{t}, err

@@ -7,6 +7,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/apierr"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 // DeleteRoleInput holds the parameters of DeleteRole.
@@ -19,7 +20,7 @@ type DeleteRoleOutput struct{}
 
 func (s *Service) deleteRole() rpc.Op[DeleteRoleInput, DeleteRoleOutput] {
 	return rpc.Op[DeleteRoleInput, DeleteRoleOutput]{
-		Name: "DeleteRole", Class: rpc.ClassIdentity, Writes: true,
+		Name: "DeleteRole", Class: throttle.RAM, Writes: true,
 		Targets: func(c *rpc.Call, in *DeleteRoleInput) ([]access.Target, error) {
 			t, _, err := roleTarget(c, string(in.RoleName))
 			return []access.Target{t}, err

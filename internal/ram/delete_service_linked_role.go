@@ -16,6 +16,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/policy"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 // DeleteServiceLinkedRoleInput holds the parameters of DeleteServiceLinkedRole.
@@ -31,7 +32,7 @@ type DeleteServiceLinkedRoleOutput struct{ DeletionTaskId string }
 // service's own managing session, each as far as their policies allow.
 func (s *Service) deleteServiceLinkedRole() rpc.Op[DeleteServiceLinkedRoleInput, DeleteServiceLinkedRoleOutput] {
 	return rpc.Op[DeleteServiceLinkedRoleInput, DeleteServiceLinkedRoleOutput]{
-		Name: "DeleteServiceLinkedRole", Class: rpc.ClassIdentity, Writes: true, OwnerGoverns: true,
+		Name: "DeleteServiceLinkedRole", Class: throttle.ResourceManager, Writes: true, OwnerGoverns: true,
 		Targets: deleteServiceLinkedRoleTargets, Func: s.doDeleteServiceLinkedRole,
 	}
 }

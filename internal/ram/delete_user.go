@@ -7,6 +7,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/apierr"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 // DeleteUserInput holds the parameters of DeleteUser.
@@ -19,7 +20,7 @@ type DeleteUserOutput struct{}
 
 func (s *Service) deleteUser() rpc.Op[DeleteUserInput, DeleteUserOutput] {
 	return rpc.Op[DeleteUserInput, DeleteUserOutput]{
-		Name: "DeleteUser", Class: rpc.ClassIdentity, Writes: true,
+		Name: "DeleteUser", Class: throttle.RAM, Writes: true,
 		Targets: func(c *rpc.Call, in *DeleteUserInput) ([]access.Target, error) {
 			t, _, err := userTarget(c, string(in.UserName))
 			return []access.Target{t}, err

@@ -6,6 +6,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/access"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 // DetachPolicyFromRoleInput holds the parameters of DetachPolicyFromRole.
@@ -20,7 +21,7 @@ type DetachPolicyFromRoleOutput struct{}
 
 func (s *Service) detachPolicyFromRole() rpc.Op[DetachPolicyFromRoleInput, DetachPolicyFromRoleOutput] {
 	return rpc.Op[DetachPolicyFromRoleInput, DetachPolicyFromRoleOutput]{
-		Name: "DetachPolicyFromRole", Class: rpc.ClassIdentity, Writes: true,
+		Name: "DetachPolicyFromRole", Class: throttle.RAM, Writes: true,
 		Targets: func(c *rpc.Call, in *DetachPolicyFromRoleInput) ([]access.Target, error) {
 			entity, held, err := roleTarget(c, string(in.RoleName))
 			if err != nil {

@@ -6,6 +6,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/access"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 // DetachPolicyFromUserInput holds the parameters of DetachPolicyFromUser.
@@ -20,7 +21,7 @@ type DetachPolicyFromUserOutput struct{}
 
 func (s *Service) detachPolicyFromUser() rpc.Op[DetachPolicyFromUserInput, DetachPolicyFromUserOutput] {
 	return rpc.Op[DetachPolicyFromUserInput, DetachPolicyFromUserOutput]{
-		Name: "DetachPolicyFromUser", Class: rpc.ClassIdentity, Writes: true,
+		Name: "DetachPolicyFromUser", Class: throttle.RAM, Writes: true,
 		Targets: func(c *rpc.Call, in *DetachPolicyFromUserInput) ([]access.Target, error) {
 			entity, held, err := userTarget(c, string(in.UserName))
 			if err != nil {

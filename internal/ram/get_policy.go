@@ -7,6 +7,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/policy"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 // GetPolicyInput holds the parameters of GetPolicy.
@@ -23,7 +24,7 @@ type GetPolicyOutput struct {
 
 func (s *Service) getPolicy() rpc.Op[GetPolicyInput, GetPolicyOutput] {
 	return rpc.Op[GetPolicyInput, GetPolicyOutput]{
-		Name: "GetPolicy", Class: rpc.ClassIdentity,
+		Name: "GetPolicy", Class: throttle.RAM,
 		Targets: func(c *rpc.Call, in *GetPolicyInput) ([]access.Target, error) {
 			t, err := policyTarget(c, string(in.PolicyType), string(in.PolicyName))
 			return []access.Target{t}, err

@@ -6,6 +6,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/access"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 // GetRoleInput holds the parameters of GetRole.
@@ -18,7 +19,7 @@ type GetRoleOutput struct{ Role Role }
 
 func (s *Service) getRole() rpc.Op[GetRoleInput, GetRoleOutput] {
 	return rpc.Op[GetRoleInput, GetRoleOutput]{
-		Name: "GetRole", Class: rpc.ClassIdentity,
+		Name: "GetRole", Class: throttle.RAM,
 		Targets: func(c *rpc.Call, in *GetRoleInput) ([]access.Target, error) {
 			t, _, err := roleTarget(c, string(in.RoleName))
 			return []access.Target{t}, err

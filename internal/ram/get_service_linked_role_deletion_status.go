@@ -9,6 +9,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/policy"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 // DeletionTaskID names the deletion of a service-linked role:
@@ -66,7 +67,7 @@ type GetServiceLinkedRoleDeletionStatusOutput struct {
 
 func (s *Service) getServiceLinkedRoleDeletionStatus() rpc.Op[GetServiceLinkedRoleDeletionStatusInput, GetServiceLinkedRoleDeletionStatusOutput] {
 	return rpc.Op[GetServiceLinkedRoleDeletionStatusInput, GetServiceLinkedRoleDeletionStatusOutput]{
-		Name: "GetServiceLinkedRoleDeletionStatus", Class: rpc.ClassIdentity,
+		Name: "GetServiceLinkedRoleDeletionStatus", Class: throttle.ResourceManager,
 		Targets: func(c *rpc.Call, in *GetServiceLinkedRoleDeletionStatusInput) ([]access.Target, error) {
 			t := ownTarget(c, "*")
 			t.Keys = policy.MapEnv{"ram:ServiceName": {in.DeletionTaskId.Service}}

@@ -6,6 +6,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/access"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 // GetUserInput holds the parameters of GetUser.
@@ -18,7 +19,7 @@ type GetUserOutput struct{ User User }
 
 func (s *Service) getUser() rpc.Op[GetUserInput, GetUserOutput] {
 	return rpc.Op[GetUserInput, GetUserOutput]{
-		Name: "GetUser", Class: rpc.ClassIdentity,
+		Name: "GetUser", Class: throttle.RAM,
 		Targets: func(c *rpc.Call, in *GetUserInput) ([]access.Target, error) {
 			t, _, err := userTarget(c, string(in.UserName))
 			return []access.Target{t}, err

@@ -7,6 +7,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/access"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 // ListAccessKeysInput holds the parameters of ListAccessKeys. Without a UserName
@@ -30,7 +31,7 @@ type ListAccessKeysOutput struct{ AccessKeys AccessKeys }
 
 func (s *Service) listAccessKeys() rpc.Op[ListAccessKeysInput, ListAccessKeysOutput] {
 	return rpc.Op[ListAccessKeysInput, ListAccessKeysOutput]{
-		Name: "ListAccessKeys", Class: rpc.ClassIdentity,
+		Name: "ListAccessKeys", Class: throttle.RAM,
 		Targets: func(c *rpc.Call, in *ListAccessKeysInput) ([]access.Target, error) {
 			return keyTargets(c, in.UserName)
 		},

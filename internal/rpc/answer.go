@@ -157,6 +157,10 @@ func (p *Pipeline) errorResponse(c *Call, err error) *Response {
 		res.Header.Set("Retry-After", strconv.Itoa((e.RetryAfterMS+999)/1000))
 		res.Header.Set("x-acs-retry-after", strconv.Itoa(e.RetryAfterMS))
 	}
+	if e.RateLimit != "" {
+		res.Header.Set("x-ratelimit-user-api", e.RateLimit)
+		res.Header.Set("x-ratelimit-user", e.RateLimit)
+	}
 	return res
 }
 

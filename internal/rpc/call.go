@@ -11,6 +11,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/audit/record"
 	"github.com/opensesame-kms/opensesame/internal/identity"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 // Call is one attempt at a request: who asks, what for, and the one snapshot
@@ -36,6 +37,10 @@ type Call struct {
 	req       *Request
 	pipeline  *Pipeline
 	committed bool
+	// verified: the signature was, so that the caller is known.
+	verified bool
+	// charged are the owners that the request was charged to.
+	charged []string
 	// unknown: a transaction was sent and its outcome could not be found out.
 	unknown bool
 }
@@ -50,6 +55,12 @@ func (c *Call) Conditions() *access.Request {
 
 // Source is the caller's address as audit records write it.
 func (c *Call) Source() string { return c.req.Source.Unmap().String() }
+
+// RateLimit is the limit of requests per second that holds in the class for an
+// account with the given limits of its own; 0 for none.
+func (c *Call) RateLimit(class throttle.Class, own map[string]float64) float64 {
+	return c.pipeline.Limiter.Limit(class, own)
+}
 
 // Resource notes in the audit record that the request concerns a thing.
 func (c *Call) Resource(typ, name string) {

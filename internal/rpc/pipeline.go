@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,37 +18,26 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/identity"
 	"github.com/opensesame-kms/opensesame/internal/mask"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 // MaxUndrained is how many audit records of committed changes may wait to be
 // moved into the log before further changes are refused.
 const MaxUndrained = 10_000
 
-// Limiter charges a request to a rate class. It is called after the signature
-// was verified and before the nonce is claimed, so that a throttled request
-// can be sent again as it is.
-type Limiter interface {
-	// Allow returns nil or an error to answer with (apierr.Throttled).
-	Allow(now time.Time, account string, class Class) error
-}
-
-// Unlimited is the Limiter that admits everything.
-type Unlimited struct{}
-
-// Allow returns nil.
-func (Unlimited) Allow(time.Time, string, Class) error { return nil }
-
-// Config is what a pipeline is made of. All fields are required but Metrics.
+// Config is what a pipeline is made of. All fields are required but Limiter
+// and Metrics.
 type Config struct {
 	Table    *Table
 	Store    *store.Store
 	Resolver *identity.Resolver
 	Nonces   *identity.Nonces
-	Limiter  Limiter
 	Log      *audit.Log
 	Refusals *audit.Refusals
 	Clock    clock.Clock
 	Logger   *slog.Logger
+	// Limiter limits how often callers are served; nil for without limits.
+	Limiter *throttle.Limiter
 	// Region and Node go into ARNs and records.
 	Region, Node string
 	// Metrics counts; nil for none.
@@ -64,7 +54,7 @@ type Pipeline struct {
 // NewPipeline makes a pipeline.
 func NewPipeline(cfg Config) *Pipeline {
 	if cfg.Limiter == nil {
-		cfg.Limiter = Unlimited{}
+		cfg.Limiter = throttle.New(throttle.Config{})
 	}
 	return &Pipeline{Config: cfg, store: cfg.Store, access: &access.Authorizer{}}
 }
@@ -86,6 +76,9 @@ func (p *Pipeline) Serve(ctx context.Context, req *Request) *Response {
 		res = okResponse(c, out)
 	}
 	p.Metrics.observe(c.Info, res.Status, time.Since(start))
+	if res.Status == apierr.Throttled.Status {
+		p.Limiter.Hold(ctx)
+	}
 	return res
 }
 
@@ -93,6 +86,7 @@ func (p *Pipeline) run(ctx context.Context, c *Call) (any, error) {
 	cred, params, err := p.admit(ctx, c)
 	if err != nil {
 		p.Refusals.Add(c.req.Source.Unmap().String(), c.account(), p.wireError(c, err).Code)
+		p.chargeStranger(c, err)
 		return nil, err
 	}
 	claim, err := p.claimNonce(c, cred)
@@ -148,8 +142,12 @@ func (c *Call) account() string {
 }
 
 // admit runs the checks that come before the caller is believed: product and
-// operation, signing parameters, time, access key, token, signature, rate.
+// operation, signing parameters, time, access key, token, signature, rate. The
+// address's own limit is the first, so that a stranger's storm costs nothing.
 func (p *Pipeline) admit(ctx context.Context, c *Call) (*identity.Credentials, map[string]string, error) {
+	if err := p.Limiter.Stranger(p.Clock.Now(), c.req.Source); err != nil {
+		return nil, nil, err
+	}
 	if c.req.Malformed != nil {
 		return nil, nil, p.malformed(c)
 	}
@@ -180,7 +178,8 @@ func (p *Pipeline) admit(ctx context.Context, c *Call) (*identity.Credentials, m
 	if err := cred.VerifySignature(secret); err != nil {
 		return nil, nil, err
 	}
-	if err := p.Limiter.Allow(c.Now, c.Principal.Account, op.Class); err != nil {
+	c.verified = true
+	if err := p.charge(c, c.Principal.Account); err != nil {
 		return nil, nil, err
 	}
 	return cred, params, nil
@@ -197,6 +196,49 @@ func (p *Pipeline) malformed(c *Call) *apierr.Error {
 		return apierr.GlobalContentType
 	}
 	return c.req.Malformed
+}
+
+// charge charges the request to the account's rate class. It comes before the
+// nonce is claimed, so that a throttled request can be sent again as it is.
+func (p *Pipeline) charge(c *Call, account string) error {
+	if account == "" {
+		return nil // services and operators
+	}
+	a, err := store.Accounts.Get(c.View, store.AccountKey(account))
+	if errors.Is(err, store.ErrNotFound) {
+		return nil // the caller's is there: this is what a target says of itself
+	}
+	if err != nil {
+		return apierr.Unavailable.Because(fmt.Errorf("the limits of account %s: %w", account, err))
+	}
+	return p.Limiter.Allow(p.Clock.Now(), account, c.Info.Class, a.Limits)
+}
+
+// chargeOwners charges the request to the accounts of its targets, where they
+// are not the caller's. That comes once the request is allowed: nobody can use
+// up the rate of an account that does not let him in.
+func (p *Pipeline) chargeOwners(c *Call, targets []access.Target) error {
+	for i := range targets {
+		owner := targets[i].Account
+		if owner == "" || owner == c.Principal.Account || slices.Contains(c.charged, owner) {
+			continue
+		}
+		c.charged = append(c.charged, owner)
+		if err := p.charge(c, owner); err != nil {
+			e := *apierr.As(err)
+			e.RateLimit = "" // it is the owner's, and not for others to know
+			return &e
+		}
+	}
+	return nil
+}
+
+// chargeStranger charges a request that was refused before its signature was
+// verified to its address, unless the address or the server was the reason.
+func (p *Pipeline) chargeStranger(c *Call, err error) {
+	if !c.verified && p.wireError(c, err).Status < 429 {
+		p.Limiter.Refused(p.Clock.Now(), c.req.Source)
+	}
 }
 
 // resolve takes a new snapshot and finds the caller in it.
@@ -285,6 +327,9 @@ func (p *Pipeline) attempt(ctx context.Context, c *Call, in any) (out any, err e
 	c.noteVerdict(targets, verdict)
 	if !verdict.Allowed {
 		return nil, p.refusal(c, verdict)
+	}
+	if err := p.chargeOwners(c, targets); err != nil {
+		return nil, err
 	}
 	for i := range targets {
 		if targets[i].Missing != nil {

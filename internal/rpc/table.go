@@ -18,6 +18,7 @@ import (
 
 	"github.com/opensesame-kms/opensesame/internal/access"
 	"github.com/opensesame-kms/opensesame/internal/apierr"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 // Product is one of the APIs that the server speaks. Requests choose it by
@@ -69,27 +70,13 @@ var (
 	}
 )
 
-// Class is the rate class that a request is charged to.
-type Class string
-
-// The rate classes of the shared gateway.
-const (
-	ClassSecretRead  Class = "secret-read"
-	ClassSecretList  Class = "secret-list"
-	ClassSecretWrite Class = "secret-write"
-	ClassSecretLife  Class = "secret-create-delete"
-	ClassIdentity    Class = "identity"
-	ClassOperator    Class = "operator"
-	ClassFree        Class = "free"
-)
-
 // Info is what is known of an operation without its types.
 type Info struct {
 	Product *Product
 	// Name is the operation, Action its RAM action.
 	Name, Action string
 	// Class is the rate class.
-	Class Class
+	Class throttle.Class
 	// Rule is what authorisation needs to know.
 	Rule access.Rule
 	// Read overrides how the audit event calls an operation that is no write
@@ -115,7 +102,7 @@ type Op[I, O any] struct {
 	Name string
 	// Action defaults to "<product prefix>:<Name>".
 	Action string
-	Class  Class
+	Class  throttle.Class
 	// Writes says that the operation changes records.
 	Writes bool
 	// Callers defaults to access.Accounts.

@@ -11,6 +11,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/arn"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 type createSecretInput struct {
@@ -43,7 +44,7 @@ type createSecretOutput struct {
 
 func (s *Service) createSecret() rpc.Op[createSecretInput, createSecretOutput] {
 	return rpc.Op[createSecretInput, createSecretOutput]{
-		Name: "CreateSecret", Class: rpc.ClassSecretLife, Writes: true, Creates: true,
+		Name: "CreateSecret", Class: throttle.SecretLife, Writes: true, Creates: true,
 		Targets: createTargets, Func: s.doCreate,
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/apierr"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 type deleteSecretInput struct {
@@ -33,7 +34,7 @@ type deleteSecretOutput struct {
 
 func (s *Service) deleteSecret() rpc.Op[deleteSecretInput, deleteSecretOutput] {
 	return rpc.Op[deleteSecretInput, deleteSecretOutput]{
-		Name: "DeleteSecret", Class: rpc.ClassSecretLife, Writes: true, OwnerOfRetired: true,
+		Name: "DeleteSecret", Class: throttle.SecretLife, Writes: true, OwnerOfRetired: true,
 		Targets: func(c *rpc.Call, in *deleteSecretInput) ([]access.Target, error) {
 			t, err := target(c, in.SecretName)
 			t.Final = in.Force

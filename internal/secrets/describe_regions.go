@@ -7,6 +7,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/arn"
 	"github.com/opensesame-kms/opensesame/internal/policy"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 type describeRegionsInput struct{}
@@ -21,7 +22,7 @@ type describeRegionsOutput struct{ Regions regionList }
 // permission and leaves no record, as on the real platform.
 func (s *Service) describeRegions() rpc.Op[describeRegionsInput, describeRegionsOutput] {
 	return rpc.Op[describeRegionsInput, describeRegionsOutput]{
-		Name: "DescribeRegions", Class: rpc.ClassFree, NoTrail: true,
+		Name: "DescribeRegions", Class: throttle.SecretList, NoTrail: true,
 		Targets: func(c *rpc.Call, _ *describeRegionsInput) ([]access.Target, error) {
 			return []access.Target{{Action: c.Info.Action, Resources: []arn.ARN{policy.Everything}, Account: c.Account(), Free: true}}, nil
 		},

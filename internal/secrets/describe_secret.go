@@ -7,6 +7,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/arn"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 type describeSecretInput struct {
@@ -46,7 +47,7 @@ type describeSecretOutput struct {
 
 func (s *Service) describeSecret() rpc.Op[describeSecretInput, describeSecretOutput] {
 	return rpc.Op[describeSecretInput, describeSecretOutput]{
-		Name: "DescribeSecret", Class: rpc.ClassSecretRead,
+		Name: "DescribeSecret", Class: throttle.SecretRead,
 		Targets: func(c *rpc.Call, in *describeSecretInput) ([]access.Target, error) {
 			return oneTarget(c, in.SecretName)
 		},

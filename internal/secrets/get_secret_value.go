@@ -8,6 +8,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/apierr"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 type getSecretValueInput struct {
@@ -35,7 +36,7 @@ type getSecretValueOutput struct {
 
 func (s *Service) getSecretValue() rpc.Op[getSecretValueInput, getSecretValueOutput] {
 	return rpc.Op[getSecretValueInput, getSecretValueOutput]{
-		Name: "GetSecretValue", Class: rpc.ClassSecretRead, DryRun: true,
+		Name: "GetSecretValue", Class: throttle.SecretRead, DryRun: true,
 		Targets: func(c *rpc.Call, in *getSecretValueInput) ([]access.Target, error) {
 			return oneTarget(c, in.SecretName)
 		},

@@ -6,6 +6,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/access"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 type listVersionsInput struct {
@@ -31,7 +32,7 @@ type listVersionsOutput struct {
 
 func (s *Service) listSecretVersionIDs() rpc.Op[listVersionsInput, listVersionsOutput] {
 	return rpc.Op[listVersionsInput, listVersionsOutput]{
-		Name: "ListSecretVersionIds", Class: rpc.ClassSecretList,
+		Name: "ListSecretVersionIds", Class: throttle.SecretList,
 		Targets: func(c *rpc.Call, in *listVersionsInput) ([]access.Target, error) { return oneTarget(c, in.SecretName) },
 		Func: func(_ context.Context, c *rpc.Call, in *listVersionsInput) (*listVersionsOutput, error) {
 			sec, err := get(c, in.SecretName)

@@ -12,6 +12,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/arn"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 type listSecretsInput struct {
@@ -42,7 +43,7 @@ type listSecretsOutput struct {
 
 func (s *Service) listSecrets() rpc.Op[listSecretsInput, listSecretsOutput] {
 	return rpc.Op[listSecretsInput, listSecretsOutput]{
-		Name: "ListSecrets", Class: rpc.ClassSecretList,
+		Name: "ListSecrets", Class: throttle.SecretList,
 		Targets: func(c *rpc.Call, _ *listSecretsInput) ([]access.Target, error) {
 			return []access.Target{{
 				Action: c.Info.Action, Account: c.Account(), Items: true,

@@ -9,6 +9,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/apierr"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 type putSecretValueInput struct {
@@ -27,7 +28,7 @@ type putSecretValueOutput struct {
 
 func (s *Service) putSecretValue() rpc.Op[putSecretValueInput, putSecretValueOutput] {
 	return rpc.Op[putSecretValueInput, putSecretValueOutput]{
-		Name: "PutSecretValue", Class: rpc.ClassSecretWrite, Writes: true,
+		Name: "PutSecretValue", Class: throttle.SecretWrite, Writes: true,
 		Targets: func(c *rpc.Call, in *putSecretValueInput) ([]access.Target, error) {
 			return oneTarget(c, in.SecretName)
 		},

@@ -8,6 +8,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/apierr"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 type restoreSecretInput struct {
@@ -18,7 +19,7 @@ type restoreSecretOutput struct{ SecretName string }
 
 func (s *Service) restoreSecret() rpc.Op[restoreSecretInput, restoreSecretOutput] {
 	return rpc.Op[restoreSecretInput, restoreSecretOutput]{
-		Name: "RestoreSecret", Class: rpc.ClassSecretWrite, Writes: true, OwnerOfRetired: true,
+		Name: "RestoreSecret", Class: throttle.SecretWrite, Writes: true, OwnerOfRetired: true,
 		Targets: func(c *rpc.Call, in *restoreSecretInput) ([]access.Target, error) { return oneTarget(c, in.SecretName) },
 		Func: func(ctx context.Context, c *rpc.Call, in *restoreSecretInput) (*restoreSecretOutput, error) {
 			recordKey, _ := locate(c, in.SecretName)

@@ -55,6 +55,9 @@ type Account struct {
 	// SessionsNotBefore ends the sessions of the account's roles, and those that
 	// its users made elsewhere, that began earlier.
 	SessionsNotBefore time.Time `json:"sessionsNotBefore,omitzero"`
+	// Limits are the account's own, in requests per second by rate class; 0 for
+	// none. A class that is absent has the server's.
+	Limits map[string]float64 `json:"limits,omitempty"`
 }
 
 // OwnerKind says whom an access key belongs to.

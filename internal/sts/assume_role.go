@@ -15,6 +15,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/policy"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 // AssumeRoleInput holds the parameters of AssumeRole. Policy narrows the
@@ -51,7 +52,7 @@ type AssumeRoleOutput struct {
 
 func (s *Service) assumeRole() rpc.Op[AssumeRoleInput, AssumeRoleOutput] {
 	return rpc.Op[AssumeRoleInput, AssumeRoleOutput]{
-		Name: "AssumeRole", Class: rpc.ClassIdentity,
+		Name: "AssumeRole", Class: throttle.STS,
 		Callers: access.Accounts | access.Services,
 		// It changes no record, but hands out a credential.
 		EventWrite: true,

@@ -7,6 +7,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/arn"
 	"github.com/opensesame-kms/opensesame/internal/identity"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
+	"github.com/opensesame-kms/opensesame/internal/throttle"
 )
 
 // GetCallerIdentityInput holds the parameters of GetCallerIdentity: none.
@@ -24,7 +25,7 @@ type GetCallerIdentityOutput struct {
 
 func (s *Service) getCallerIdentity() rpc.Op[GetCallerIdentityInput, GetCallerIdentityOutput] {
 	return rpc.Op[GetCallerIdentityInput, GetCallerIdentityOutput]{
-		Name: "GetCallerIdentity", Class: rpc.ClassIdentity, Callers: access.Everybody,
+		Name: "GetCallerIdentity", Class: throttle.STS, Callers: access.Everybody,
 		Targets: func(c *rpc.Call, _ *GetCallerIdentityInput) ([]access.Target, error) {
 			return []access.Target{{
 				Action: c.Info.Action, Account: c.Account(), Free: true,
