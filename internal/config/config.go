@@ -17,6 +17,15 @@ type Config struct {
 	// its certificate authority, the database and the audit log. Required; made
 	// with mode 0700 if it does not exist.
 	DataDir string
+	// Seal says how the root key is kept in DataDir: "file" in clear text, mode
+	// 0600; "passphrase" encrypted under a passphrase. A root key that is kept
+	// otherwise is refused. Empty: as it is, and a new one as a file.
+	Seal string
+	// PassphraseFile is the file that holds the passphrase of the root key, one
+	// line end at its end not counted. Others than its owner and group must not
+	// be able to read it. A pipe will do, such as /dev/fd/3. Empty: the
+	// passphrase is asked for on the terminal, if there is one.
+	PassphraseFile string
 	// Region is the region that the server serves, part of every ARN. It is
 	// fixed when the data is made. Empty: cn-hangzhou, or the data's.
 	Region string
@@ -62,6 +71,12 @@ const (
 	DefaultNode   = "node-1"
 )
 
+// What Config.Seal can be.
+const (
+	SealFile       = "file"
+	SealPassphrase = "passphrase"
+)
+
 var regionName = regexp.MustCompile(`^[a-z]{2}-[a-z0-9-]{1,60}$`)
 
 // Complete checks the config and fills in the defaults; Region stays empty if
@@ -69,6 +84,9 @@ var regionName = regexp.MustCompile(`^[a-z]{2}-[a-z0-9-]{1,60}$`)
 func (c *Config) Complete() error {
 	if c.DataDir == "" {
 		return errors.New("no data folder is given")
+	}
+	if c.Seal != "" && c.Seal != SealFile && c.Seal != SealPassphrase {
+		return fmt.Errorf("the seal %q is neither %s nor %s", c.Seal, SealFile, SealPassphrase)
 	}
 	if c.Region != "" && !regionName.MatchString(c.Region) {
 		return fmt.Errorf("the region %q is no region name such as cn-hangzhou", c.Region)

@@ -66,6 +66,17 @@ func Exists(dir string) bool {
 	return err != nil || root || len(epochs) > 0
 }
 
+// HasPassphrase reports whether the root key in the folder is sealed under a
+// passphrase. Errors as those of Open.
+func HasPassphrase(dir string) (bool, error) {
+	f, err := readRootFile(filepath.Join(dir, rootName))
+	if err != nil {
+		return false, err
+	}
+	wipe(f.plain)
+	return f.sealed != nil, nil
+}
+
 func isCreating(dir string) bool {
 	_, err := os.Lstat(filepath.Join(dir, creatingName))
 	return err == nil

@@ -45,10 +45,14 @@ const (
 	// maxFile bounds what is read, and maxKeys the lines of keys: a rotation a
 	// month for five years.
 	maxFile = 64 << 10
-	maxKeys = 64
+	maxKeys = MaxRootKeys
 
 	maxIDLen = 128
 )
+
+// MaxRootKeys is how many root keys a folder can hold, the current one
+// included.
+const MaxRootKeys = 64
 
 var errFormat = errors.New("not in the format of a key file")
 
