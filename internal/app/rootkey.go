@@ -117,8 +117,8 @@ func (a *App) rotationWorker() *rotation.Worker {
 	return &rotation.Worker{
 		Store: a.store, Ring: a.ring, Keys: a.keys, Clock: a.clock, Logger: a.log, NewID: newRequestID,
 		Step: a.opt.RotationStep,
-		Notice: func(operation, id, note string) ([]byte, error) {
-			r := a.notice(operation)
+		Notice: func(id, note string) ([]byte, error) {
+			r := a.notice(record.NoticeKeysRotated)
 			r.Note, r.Resources = note, []record.Resource{{Type: "ACS::OpenSesame::KeyRotation", Name: id}}
 			return r.Marshal()
 		},

@@ -83,7 +83,7 @@ type startOutput struct{ Rotation rotationItem }
 
 // begin stages a new task unless one of the kind is running, which is returned
 // instead: to ask again is to ask for the same.
-func begin(tx *store.Tx, c *rpc.Call, kind string, make func() (*store.KeyRotation, error)) (*store.KeyRotation, error) {
+func begin(tx *store.Tx, c *rpc.Call, kind string, fresh func() (*store.KeyRotation, error)) (*store.KeyRotation, error) {
 	old, err := store.KeyRotations.Read(tx, kind)
 	switch {
 	case err == nil && old.State == store.RotationRunning:
@@ -91,7 +91,7 @@ func begin(tx *store.Tx, c *rpc.Call, kind string, make func() (*store.KeyRotati
 	case err != nil && !errors.Is(err, store.ErrNotFound):
 		return nil, err
 	}
-	r, err := make()
+	r, err := fresh()
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ type Worker struct {
 	// NewID makes the ids of the worker's own transactions.
 	NewID func() string
 	// Notice makes the audit record that says how a rotation ended.
-	Notice func(operation, id, note string) ([]byte, error)
+	Notice func(id, note string) ([]byte, error)
 	// Step, if not nil, is asked before each step; an error ends the attempt
 	// there. For tests.
 	Step func(what string) error
@@ -148,7 +148,7 @@ func (w *Worker) finish(ctx context.Context, kind string, more func(tx *store.Tx
 			return err
 		}
 		store.KeyRotations.Put(tx, kind, r)
-		payload, err := w.Notice("KeyRotationFinished", kind+" "+r.ID, r.Note)
+		payload, err := w.Notice(kind+" "+r.ID, r.Note)
 		if err != nil {
 			return err
 		}

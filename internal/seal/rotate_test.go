@@ -107,13 +107,13 @@ func TestRotateRootInterrupted(t *testing.T) {
 		{"rotate", func(*Keys, string) error { return nil }, func(k *Keys, from string) error { return k.RotateRoot(from) }, 1},
 		{"forget", func(k *Keys, from string) error { return k.RotateRoot(from) }, func(k *Keys, _ string) error { return k.ForgetOldRoots() }, 0},
 	} {
-		for _, make := range []func() (string, Passphrase){
+		for _, create := range []func() (string, Passphrase){
 			func() (string, Passphrase) { d, _ := mustCreate(t); return d, nil },
 			func() (string, Passphrase) { return mustCreateSealed(t), phrase(goodPhrase) },
 		} {
 			steps := 0
 			for ; ; steps++ {
-				dir, pass := make()
+				dir, pass := create()
 				second := newKey()
 				k, err := Unlock(dir, pass)
 				must(t, err)
