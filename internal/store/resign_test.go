@@ -14,11 +14,18 @@ import (
 )
 
 // turningMAC is testMAC with a second key, version 8, in use once turned.
-type turningMAC struct{ turned *atomic.Bool }
+type turningMAC struct {
+	turned *atomic.Bool
+	// signing, if not nil, is called with what is to be signed under it.
+	signing func(key string, body []byte)
+}
 
 func (m turningMAC) MAC(key string, body []byte) (uint32, [32]byte, error) {
 	version, sum, err := testMAC{}.MAC(key, body)
 	if m.turned.Load() {
+		if m.signing != nil {
+			m.signing(key, body)
+		}
 		sum[0] ^= 0xff
 		version = 8
 	}
@@ -39,7 +46,7 @@ func noProgress(Resigned) error { return nil }
 func newTurning(t *testing.T) (*fixture, *atomic.Bool) {
 	t.Helper()
 	turned := &atomic.Bool{}
-	return newFixture(t, func(c *Config) { c.MAC = turningMAC{turned} }), turned
+	return newFixture(t, func(c *Config) { c.MAC = turningMAC{turned: turned} }), turned
 }
 
 func (f *fixture) putNote(key, text string) error {
@@ -160,6 +167,40 @@ func TestResignLetsWritersWin(t *testing.T) {
 		if head != "s1.8." {
 			t.Errorf("%s is signed %s", key, head)
 		}
+	}
+}
+
+// TestResignKeepsWhatWasWrittenMeanwhile changes a record after Resign has read
+// it and before it writes.
+func TestResignKeepsWhatWasWrittenMeanwhile(t *testing.T) {
+	f, turned := newTurning(t)
+	for _, key := range []string{"a/1", "a/2"} {
+		if err := f.putNote(key, "old"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	turned.Store(true)
+	fresh, err := sign(f.cfg.MAC, Prefix+"test/a/notes/1", []byte(`{"text":"new"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Store.cfg.MAC = turningMAC{turned: turned, signing: func(key string, _ []byte) {
+		if key == Prefix+"test/a/notes/1" {
+			if _, err := f.cfg.Client.Put(t.Context(), key, string(fresh)); err != nil {
+				t.Error(err)
+			}
+		}
+	}}
+	got, err := f.Resign(t.Context(), 8, noProgress)
+	if err != nil || got.Done != 1 || got.Unsettled != 1 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	v, err := f.View(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rec, err := notes.Get(v, "a/1"); err != nil || rec.Text != "new" {
+		t.Errorf("a change was overwritten: %+v, %v", rec, err)
 	}
 }
 
