@@ -28,7 +28,7 @@ var layers = []struct {
 	{"engines", []string{"policy", "keyring", "audit/record"}},
 	{"state", []string{"store", "etcdnode", "seal", "audit"}},
 	{"machine", []string{"identity", "access", "throttle", "rpc", "gateway"}}, // in this order
-	{"services", []string{"secrets", "keys", "instances", "ram", "sts", "trail", "product"}},
+	{"services", []string{"secrets", "keys", "instances", "ram", "sts", "trail", "product", "rotation"}},
 	{"beside", []string{"schedule", "console", "client", "agent", "sample"}},
 	{"top", []string{"config", "app"}},
 	{"outside", []string{"/cmd", "/cmd/sesame-agent", "/sesametest", "/productkit", "/bench", "/examples"}},

@@ -22,6 +22,7 @@ import (
 const patience = 10 * time.Second
 
 type devCommand struct {
+	passphraseFlag
 	Listen     string   `help:"Address of the HTTPS listener; port 0 takes a free port." default:"127.0.0.1:8443"`
 	HTTP       string   `name:"http" placeholder:"ADDR" help:"Add a plain-HTTP listener on this loopback address, for clients that need one."`
 	Data       string   `placeholder:"DIR" help:"Keep the data in this folder; without it they end with the server."`
@@ -51,11 +52,11 @@ func (c *devCommand) Run(ctx context.Context, w io.Writer) (err error) {
 	}
 	defer func() { err = firstError(err, remove()) }()
 	a, err := app.Start(ctx, config.Config{
-		DataDir: data, Region: c.Region, Listen: c.Listen, HTTP: c.HTTP,
+		DataDir: data, Region: c.Region, Listen: c.Listen, HTTP: c.HTTP, PassphraseFile: c.file(),
 		TLS: config.TLS{Names: c.TLSNames}, Limits: config.Limits{None: c.Limits != "documented"},
 		Timeouts: config.Timeouts{Read: patience, Write: patience}, Audit: config.Audit{LateAfter: patience},
 		AllowBreakGlass: c.BreakGlass,
-	}, app.Options{Logger: logger(c.LogLevel)})
+	}, app.Options{Logger: logger(c.LogLevel), Passphrase: askPassphrase})
 	if err != nil {
 		putBack()
 		return err

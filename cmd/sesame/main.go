@@ -31,6 +31,7 @@ type commands struct {
 	Product productCmds    `cmd:"" help:"The registry of products (operator)."`
 	Service serviceCmds    `cmd:"" help:"The registry of services and their credentials (operator)."`
 	Account accountCmds    `cmd:"" help:"Accounts (operator)."`
+	Key     keyCmds        `cmd:"" help:"Root key and keyring."`
 	Call    callCommand    `cmd:"" help:"Call any operation of the API."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }

@@ -17,6 +17,7 @@ import (
 )
 
 type serverCommand struct {
+	passphraseFlag
 	Config         string `placeholder:"FILE" env:"SESAME_CONFIG" help:"Config file; without it everything is at its default."`
 	Data           string `placeholder:"DIR" env:"SESAME_DATA" help:"Folder that holds everything the server keeps (${default_data} if nothing is given)."`
 	Listen         string `placeholder:"ADDR" env:"SESAME_LISTEN" help:"Address of the HTTPS listener (${default_listen} if nothing is given)."`
@@ -34,7 +35,7 @@ func (c *serverCommand) Run(ctx context.Context, w io.Writer) (err error) {
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
 	log := logger(cfg.LogLevel)
-	a, err := app.Start(ctx, cfg, app.Options{Logger: log})
+	a, err := app.Start(ctx, cfg, app.Options{Logger: log, Passphrase: askPassphrase})
 	if err != nil {
 		return err
 	}
@@ -65,6 +66,7 @@ func (c *serverCommand) settings() (cfg config.Config, err error) {
 	}
 	cfg.DataDir = cmp.Or(c.Data, cfg.DataDir, config.DefaultDataDir)
 	cfg.Listen = cmp.Or(c.Listen, cfg.Listen)
+	cfg.PassphraseFile = cmp.Or(c.file(), cfg.PassphraseFile)
 	cfg.LogLevel = cmp.Or(c.LogLevel, cfg.LogLevel, config.DefaultLogLevel)
 	// The paths that are shown must hold in other folders too.
 	cfg.DataDir, err = filepath.Abs(cfg.DataDir)

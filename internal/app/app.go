@@ -26,8 +26,10 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/gateway"
 	"github.com/opensesame-kms/opensesame/internal/identity"
 	"github.com/opensesame-kms/opensesame/internal/keyring"
+	"github.com/opensesame-kms/opensesame/internal/mask"
 	"github.com/opensesame-kms/opensesame/internal/product"
 	"github.com/opensesame-kms/opensesame/internal/ram"
+	"github.com/opensesame-kms/opensesame/internal/rotation"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/seal"
 	"github.com/opensesame-kms/opensesame/internal/secrets"
@@ -44,6 +46,12 @@ type Options struct {
 	Clock clock.Clock
 	// AuditFS is the file system of the audit log. Nil: the operating system's.
 	AuditFS audit.FS
+	// Passphrase asks for the passphrase that the root key is sealed under, if
+	// the config names no file that holds it. Nil: nobody is asked.
+	Passphrase func() (mask.Bytes, error)
+	// RotationStep, if not nil, is asked before each step of a rotation of keys;
+	// an error ends the attempt there. For tests.
+	RotationStep func(what string) error
 }
 
 // App is a running server.
@@ -119,29 +127,6 @@ func Start(ctx context.Context, cfg config.Config, opt Options) (_ *App, err err
 // onClose remembers how to undo a step.
 func (a *App) onClose(f func(context.Context) error) { a.closers = append(a.closers, f) }
 
-// openKeys opens the root key, or makes it if there is no data yet.
-func (a *App) openKeys(context.Context) (err error) {
-	if err := os.MkdirAll(a.cfg.DataDir, 0o700); err != nil {
-		return fmt.Errorf("data folder: %w", err)
-	}
-	dir := filepath.Join(a.cfg.DataDir, sealDir)
-	_, statErr := os.Stat(filepath.Join(a.cfg.DataDir, etcdDir))
-	databaseExists := !errors.Is(statErr, fs.ErrNotExist)
-	switch {
-	case seal.Exists(dir) || databaseExists || a.wasUsed():
-		a.keys, err = seal.Open(dir)
-	default:
-		if a.keys, err = seal.Create(dir); err != nil {
-			err = fmt.Errorf("make the root key: %w", err)
-		}
-	}
-	if err != nil {
-		return err
-	}
-	a.ring = keyring.New(a.keys.Epoch(), a.keys.Older()...)
-	return a.compareKeyring(databaseExists)
-}
-
 func (a *App) startEtcd(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -173,7 +158,7 @@ func (a *App) openStore(ctx context.Context) (err error) {
 		a.cfg.Region = meta.Region
 	}
 	a.store, err = store.Open(ctx, store.Config{
-		Client: a.node.Client(), MAC: a.ring, Keyring: a.ring.Load, KeyringRemoved: a.ring.Remove,
+		Client: a.node.Client(), MAC: a.ring, Keyring: a.ring.Load, KeyringRemoved: a.retireKey,
 		SingleVoter: a.node.SingleVoter, ForceSharedCheck: a.cfg.ForceSharedCheck,
 		ReadTimeout: a.cfg.Timeouts.Read, WriteTimeout: a.cfg.Timeouts.Write, Node: a.cfg.Node, Logger: a.log,
 	})
@@ -258,15 +243,17 @@ func (a *App) recordRefusals(counts []audit.Refusal) {
 }
 
 // Table declares all operations of the server.
-func Table(ring *keyring.Ring) *rpc.Table { return table(ring, false) }
+func Table(ring *keyring.Ring) *rpc.Table { return table(ring, nil, false) }
 
-// table is Table, with or without break-glass operations being allowed.
-func table(ring *keyring.Ring, breakGlass bool) *rpc.Table {
+// table is Table for a server that has keys to rotate, with or without
+// break-glass operations being allowed.
+func table(ring *keyring.Ring, keys *seal.Keys, breakGlass bool) *rpc.Table {
 	t := rpc.NewTable()
 	(&secrets.Service{Ring: ring}).Register(t)
 	(&ram.Service{Ring: ring}).Register(t)
 	(&sts.Service{Ring: ring}).Register(t)
 	(&product.Service{Ring: ring, AllowBreakGlass: breakGlass}).Register(t)
+	(&rotation.Service{Ring: ring, Keys: keys}).Register(t)
 	return t
 }
 
@@ -287,7 +274,7 @@ func (a *App) buildGateway(context.Context) error {
 	)
 	a.gateway = &gateway.Server{
 		Pipeline: rpc.NewPipeline(rpc.Config{
-			Table: table(a.ring, a.cfg.AllowBreakGlass), Store: a.store, Resolver: &identity.Resolver{Ring: a.ring, Region: a.cfg.Region}, Nonces: a.nonces, Limiter: a.limiter(),
+			Table: table(a.ring, a.keys, a.cfg.AllowBreakGlass), Store: a.store, Resolver: &identity.Resolver{Ring: a.ring, Region: a.cfg.Region}, Nonces: a.nonces, Limiter: a.limiter(),
 			Log: a.auditLog, Refusals: a.refusals, Clock: a.clock, Logger: a.log,
 			Region: a.cfg.Region, Node: a.cfg.Node, Metrics: rpc.NewMetrics(reg),
 		}),

@@ -27,6 +27,7 @@ func (a *App) startTasks(context.Context) error {
 	})
 	a.tasks.Go(func() { a.rotateTokenKeys(ctx) })
 	a.tasks.Go(func() { a.watchCertificate(ctx) })
+	a.tasks.Go(func() { a.rotationWorker().Run(ctx) })
 	a.onClose(func(ctx context.Context) error {
 		// No request is running any more: a server that stops in order leaves
 		// nothing in the outbox. If it cannot be emptied, the next start does it.

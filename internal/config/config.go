@@ -24,6 +24,15 @@ type Config struct {
 	// mode 0700 if it does not exist. Default of the command sesame server:
 	// /var/lib/opensesame.
 	DataDir string `yaml:"dataDir"`
+	// Seal says how the root key is kept in DataDir: "file" in clear text, mode
+	// 0600; "passphrase" encrypted under a passphrase. A root key that is kept
+	// otherwise is refused. Default: as it is, and a new one as a file.
+	Seal string `yaml:"seal"`
+	// PassphraseFile is the file that holds the passphrase of the root key, one
+	// line end at its end not counted. Others than its owner and group must not
+	// be able to read it. A pipe will do, such as /dev/fd/3. Default: the
+	// passphrase is asked for on the terminal, if there is one.
+	PassphraseFile string `yaml:"passphraseFile"`
 	// Region is the region that the server serves, part of every ARN. It is
 	// fixed when the data is made. Default: cn-hangzhou, or the data's.
 	Region string `yaml:"region"`
@@ -143,6 +152,12 @@ const (
 	DefaultStrangers = 100
 )
 
+// What Config.Seal can be.
+const (
+	SealFile       = "file"
+	SealPassphrase = "passphrase"
+)
+
 var (
 	regionName = regexp.MustCompile(`^[a-z]{2}-[a-z0-9-]{1,60}$`)
 	nodeName   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]{0,62}$`)
@@ -197,6 +212,9 @@ func (c *Config) check() []problem {
 	}
 	if !nodeName.MatchString(c.Node) {
 		bad("node", "the node name %q is not of 1 to 63 letters, digits, dots and hyphens", c.Node)
+	}
+	if c.Seal != "" && c.Seal != SealFile && c.Seal != SealPassphrase {
+		bad("seal", "the seal %q is neither %s nor %s", c.Seal, SealFile, SealPassphrase)
 	}
 	switch c.LogLevel {
 	case "debug", "info", "warn", "error":

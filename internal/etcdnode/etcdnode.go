@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/url"
 	"os"
@@ -89,12 +90,9 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data folder: %w", err)
 	}
-	lock, err := fileutil.TryLockFile(filepath.Join(cfg.Dir, lockFile), os.O_WRONLY|os.O_CREATE, 0o600)
-	if errors.Is(err, fileutil.ErrLocked) {
-		return nil, fmt.Errorf("%w: %s", ErrInUse, cfg.Dir)
-	}
+	lock, err := tryLock(cfg.Dir)
 	if err != nil {
-		return nil, fmt.Errorf("lock the data folder: %w", err)
+		return nil, err
 	}
 	n := &Node{lock: lock, errc: make(chan error, 1), closing: make(chan struct{})}
 	if err := n.start(ctx, cfg); err != nil {
@@ -107,6 +105,22 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	n.watchdog.Go(n.watch)
 	return n, nil
 }
+
+func tryLock(dir string) (*fileutil.LockedFile, error) {
+	lock, err := fileutil.TryLockFile(filepath.Join(dir, lockFile), os.O_WRONLY|os.O_CREATE, 0o600)
+	if errors.Is(err, fileutil.ErrLocked) {
+		return nil, fmt.Errorf("%w: %s", ErrInUse, dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock the data folder: %w", err)
+	}
+	return lock, nil
+}
+
+// Lock takes a data folder for work that no server may be running beside, until
+// the result is closed. The folder must exist. The error is ErrInUse if a
+// server has it.
+func Lock(dir string) (io.Closer, error) { return tryLock(dir) }
 
 func (n *Node) start(ctx context.Context, cfg Config) error {
 	if err := beginFirstStart(cfg.Dir); err != nil {

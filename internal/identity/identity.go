@@ -245,6 +245,16 @@ func SealSecret(ring *keyring.Ring, keyID string, secret mask.Text) ([]byte, err
 	return ring.Seal(keyring.AccessKey, secretAAD(keyID), mask.NewBytes([]byte(secret.Reveal())))
 }
 
+// ResealSecret seals the secret of an access key under the newest key of the
+// keyring, and reports whether it was not yet. Errors as those of OpenSecret.
+func ResealSecret(ring *keyring.Ring, key *store.AccessKey) (changed bool, err error) {
+	sealed, changed, err := ring.Reseal(keyring.AccessKey, secretAAD(key.ID), key.Sealed)
+	if changed {
+		key.Sealed = sealed
+	}
+	return changed, err
+}
+
 // OpenSecret opens what SealSecret sealed.
 func OpenSecret(ring *keyring.Ring, key *store.AccessKey) (mask.Text, error) {
 	b, err := ring.Open(keyring.AccessKey, secretAAD(key.ID), key.Sealed)

@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/rand"
 	"errors"
@@ -33,6 +34,7 @@ const (
 type Keys struct {
 	dir    string
 	epochs []keyring.Epoch // newest first, at least one
+	folder *folder
 }
 
 // Epoch returns the newest epoch key, under which new keys are sealed.
@@ -62,6 +64,17 @@ func Exists(dir string) bool {
 	}
 	root, epochs, err := list(dir)
 	return err != nil || root || len(epochs) > 0
+}
+
+// HasPassphrase reports whether the root key in the folder is sealed under a
+// passphrase. Errors as those of Open.
+func HasPassphrase(dir string) (bool, error) {
+	f, err := readRootFile(filepath.Join(dir, rootName))
+	if err != nil {
+		return false, err
+	}
+	wipe(f.plain)
+	return f.sealed != nil, nil
 }
 
 func isCreating(dir string) bool {
@@ -108,15 +121,21 @@ func parseEpochName(name string) (uint32, bool) {
 	return uint32(id), err == nil && id > 0 && epochName(uint32(id)) == name
 }
 
-// Open unlocks the keys of a folder and writes nothing. Its errors:
+// Open is Unlock for a root key in clear text; one that is sealed under a
+// passphrase is ErrPassphrase.
+func Open(dir string) (*Keys, error) { return Unlock(dir, nil) }
+
+// Unlock opens the keys of a folder and writes nothing. The passphrase is asked
+// for only if the root key is sealed under one; nil: there is none. Errors:
 // ErrNoRootKey, ErrPermissions (root.key must be readable by its owner alone),
-// ErrWrongRootKey, ErrDamaged, or the operating system's.
-func Open(dir string) (*Keys, error) {
+// ErrPassphrase, ErrWrongRootKey, ErrDamaged, or the operating system's.
+func Unlock(dir string, passphrase Passphrase) (*Keys, error) {
 	_, ids, err := list(dir)
 	if err != nil {
 		return nil, err
 	}
-	roots, err := readRoot(filepath.Join(dir, rootName))
+	k := &Keys{dir: dir, folder: &folder{}}
+	roots, err := k.unlockRoots(passphrase)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +143,6 @@ func Open(dir string) (*Keys, error) {
 	if len(ids) == 0 {
 		return nil, sentence(ErrDamaged, "%s is missing beside the root key: put it back from a copy of this folder", filepath.Join(dir, epochName(1)))
 	}
-	k := &Keys{dir: dir}
 	for _, id := range ids {
 		e, err := readEpoch(dir, id, roots)
 		if err != nil {
@@ -136,8 +154,8 @@ func Open(dir string) (*Keys, error) {
 	return k, nil
 }
 
-// readRoot reads root.key, after it was seen that nobody else can.
-func readRoot(path string) ([]*fileSeal, error) {
+// readRootFile reads root.key, after it was seen that nobody else can.
+func readRootFile(path string) (*rootFile, error) {
 	text, mode, err := readFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -149,11 +167,41 @@ func readRoot(path string) ([]*fileSeal, error) {
 		return nil, sentence(ErrPermissions, "%s is open to others than its owner (mode %04o): chmod 600 it, and consider who may have read it", path, mode.Perm())
 	}
 	defer clear(text)
-	seals, err := parseRoot(text)
+	f, err := parseRootFile(text)
 	if err != nil {
 		return nil, sentence(ErrDamaged, "%s is damaged: it is not a root key that this server wrote; put it back from your safe copy", path)
 	}
-	return seals, nil
+	return f, nil
+}
+
+// unlockRoots reads root.key and opens it. For a sealed one it keeps the key
+// that is made of the passphrase, not the passphrase: a rotation needs it.
+func (k *Keys) unlockRoots(passphrase Passphrase) ([]*fileSeal, error) {
+	path := k.RootKeyPath()
+	f, err := readRootFile(path)
+	if err != nil || f.sealed == nil {
+		if err != nil {
+			return nil, err
+		}
+		return f.plain, nil
+	}
+	if passphrase == nil {
+		return nil, sentence(ErrPassphrase, "%s is sealed under a passphrase, and none was given: name a file that holds it", path)
+	}
+	text, err := passphrase()
+	if err != nil {
+		return nil, err
+	}
+	defer text.Wipe()
+	k.folder.kdf = f.kdf
+	if k.folder.kek, err = f.kdf.key(text); err != nil {
+		return nil, err
+	}
+	roots, err := f.open(k.folder.kek)
+	if err != nil {
+		return nil, sentence(ErrPassphrase, "the passphrase is wrong: it does not open %s", path)
+	}
+	return roots, nil
 }
 
 // wipe clears root keys that are not needed any more.
@@ -221,7 +269,22 @@ func readFile(path string) ([]byte, fs.FileMode, error) {
 // folder, and its keys, never having been used, are completed. The caller holds
 // the data folder's lock; without it two Creates can't harm the keys of one
 // another, but one may fail.
-func Create(dir string) (*Keys, error) {
+func Create(dir string) (*Keys, error) { return CreateSealed(dir, nil) }
+
+// CreateSealed is Create with a root key that is sealed under a passphrase from
+// the start; nil: in clear text.
+func CreateSealed(dir string, passphrase Passphrase) (*Keys, error) {
+	if passphrase != nil {
+		text, err := passphrase()
+		if err == nil {
+			err = NewPassphrase(text)
+		}
+		if err != nil {
+			return nil, err
+		}
+		defer text.Wipe()
+		passphrase = func() (mask.Bytes, error) { return mask.NewBytes(bytes.Clone(text.Reveal())), nil }
+	}
 	root, epochs, err := list(dir)
 	if err != nil {
 		return nil, err
@@ -237,17 +300,17 @@ func Create(dir string) (*Keys, error) {
 		return nil, fmt.Errorf("make keys: %w", err)
 	}
 	if !root {
-		if err := createRoot(dir); err != nil {
+		if err := createRoot(dir, passphrase); err != nil {
 			return nil, fmt.Errorf("make the root key: %w", err)
 		}
 	}
 	if len(epochs) == 0 {
-		if err := createEpoch(dir, 1); err != nil {
+		if err := createEpoch(dir, 1, passphrase); err != nil {
 			return nil, fmt.Errorf("make the first epoch key: %w", err)
 		}
 	}
 	// Opened as any start would, so that no key counts which cannot be read.
-	k, err := Open(dir)
+	k, err := Unlock(dir, passphrase)
 	if err != nil {
 		return nil, err
 	}
@@ -275,18 +338,6 @@ func mark(dir string) error {
 	return syncDir(dir)
 }
 
-// removeLeftovers removes the passing names of an interrupted writeNew. One may
-// be a second name of root.key.
-func removeLeftovers(dir string) error {
-	entries, err := os.ReadDir(dir)
-	for _, e := range entries {
-		if name := e.Name(); strings.HasPrefix(name, rootName+tmpInfix) || strings.HasPrefix(name, epochName(1)+tmpInfix) {
-			err = errors.Join(err, os.Remove(filepath.Join(dir, name)))
-		}
-	}
-	return err
-}
-
 func unmark(dir string) error {
 	if err := os.Remove(filepath.Join(dir, creatingName)); err != nil {
 		return err
@@ -294,20 +345,37 @@ func unmark(dir string) error {
 	return syncDir(dir)
 }
 
-func createRoot(dir string) error {
+func createRoot(dir string, passphrase Passphrase) error {
 	key := newKey()
 	defer key.Wipe()
 	s, err := newFileSeal(key)
 	if err != nil {
 		return err
 	}
-	text := marshalRoot([]*fileSeal{s})
+	f := &rootFile{plain: []*fileSeal{s}}
+	if passphrase != nil {
+		text, err := passphrase()
+		if err != nil {
+			return err
+		}
+		defer text.Wipe()
+		d := newKDF()
+		kek, err := d.key(text)
+		if err != nil {
+			return err
+		}
+		if f, err = sealRoots(d, kek, f.plain); err != nil {
+			return err
+		}
+	}
+	text := f.marshal()
 	defer clear(text)
 	return writeNew(dir, rootName, text)
 }
 
-func createEpoch(dir string, id uint32) error {
-	roots, err := readRoot(filepath.Join(dir, rootName))
+func createEpoch(dir string, id uint32, passphrase Passphrase) error {
+	k := &Keys{dir: dir, folder: &folder{}}
+	roots, err := k.unlockRoots(passphrase)
 	if err != nil {
 		return err
 	}

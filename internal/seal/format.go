@@ -21,6 +21,13 @@ import (
 //	opensesame-root-key/v1
 //	key <id> <key in Base64>
 //
+// or, sealed under a passphrase (memory in KiB, passes, lanes):
+//
+//	opensesame-root-key/v1
+//	argon2id v=19 m=65536 t=3 p=4 salt <16 bytes in Base64>
+//	sealed <id> <key, encrypted under the passphrase's, in Base64>
+//	sum <first 16 bytes of SHA-256 of all lines before, in hexadecimal>
+//
 // epoch-<n>.key, one line for each root key that it is wrapped under:
 //
 //	opensesame-epoch-key/v1
@@ -38,10 +45,14 @@ const (
 	// maxFile bounds what is read, and maxKeys the lines of keys: a rotation a
 	// month for five years.
 	maxFile = 64 << 10
-	maxKeys = 64
+	maxKeys = MaxRootKeys
 
 	maxIDLen = 128
 )
+
+// MaxRootKeys is how many root keys a folder can hold, the current one
+// included.
+const MaxRootKeys = 64
 
 var errFormat = errors.New("not in the format of a key file")
 

@@ -7,12 +7,16 @@
 //	                to a safe place
 //	epoch-1.key     the epoch key, wrapped under the root key
 //
-// It trusts whoever can read root.key, and refuses to start when others than
-// the file's owner can. It trusts nothing else in the folder: a wrapped key
-// opens only as the epoch that it was made for.
+// The other seal is a passphrase: root.key then holds the root key encrypted
+// under a key that argon2id makes from it, and is worth nothing without it.
 //
-// Nothing here ever overwrites or deletes a key file. Every refusal is one
-// sentence that names the file, and leaves the folder as it was.
+// It trusts whoever can read root.key (and knows the passphrase), and refuses to
+// start when others than the file's owner can. It trusts nothing else in the
+// folder: a wrapped key opens only as the epoch that it was made for.
+//
+// A key file is never deleted, and replaced only by a rotation or a new
+// passphrase, in one step, after all that it holds was opened. Every refusal is
+// one sentence that names the file, and leaves the folder as it was.
 package seal
 
 import (
@@ -40,6 +44,11 @@ var (
 	ErrWrongRootKey = errors.New("wrong root key")
 	// ErrPermissions: others than its owner may read or write the root key.
 	ErrPermissions = errors.New("root key is open to others")
+	// ErrPassphrase: the root key is sealed under a passphrase that was not
+	// given, or under another one.
+	ErrPassphrase = errors.New("passphrase does not open the root key")
+	// ErrTooMany: the folder holds as many root keys as it may.
+	ErrTooMany = errors.New("too many root keys")
 	// ErrDamaged: a key file is not what was written, or is missing beside
 	// the others.
 	ErrDamaged = errors.New("damaged key file")

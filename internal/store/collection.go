@@ -64,6 +64,8 @@ type rawRecord struct{ data []byte }
 type collection interface {
 	name() string
 	id() int
+	// signed reports that the values bear a MAC.
+	signed() bool
 	newTree() tree
 	// decode verifies and decodes a stored value. The item is to be put into the
 	// collection's tree even if err says that it failed.
@@ -238,6 +240,7 @@ func (c *Collection[T]) Len(v *View) int { return v.trees[c.index].length() }
 
 func (c *Collection[T]) name() string { return c.shape.pattern }
 func (c *Collection[T]) id() int      { return c.index }
+func (c *Collection[T]) signed() bool { return !c.unsigned }
 
 func (c *Collection[T]) etcdKey(key string) (string, error) {
 	k, ok := c.shape.fill(key)

@@ -43,9 +43,16 @@ var (
 	// Operators by name.
 	Operators = define[Operator]("operators/*")
 
+	// KeyRotations are the tasks that replace keys, by kind: RootKeyRotation,
+	// KeyringRotation.
+	KeyRotations = define[KeyRotation]("tasks/key-rotation/*")
+
 	epochs  = define[epoch]("ram/*/epoch")
 	outbox  = define[rawRecord]("outbox/*/*/*")
 	keyring = defineUnsigned("keyring/*/*")
+	// fences holds one record, which every transaction compares: see
+	// Tx.FenceKeyring.
+	fences = define[epoch]("keyring-fence")
 )
 
 // MetaKey is the key of the one record in Metas.

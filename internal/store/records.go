@@ -410,3 +410,43 @@ func (k *ServiceKey) Material(version string) []byte {
 type Counter struct {
 	N int `json:"n"`
 }
+
+// Kinds of key rotation, their keys in KeyRotations.
+const (
+	RootKeyRotation = "root-key"
+	KeyringRotation = "keyring"
+)
+
+// States of a key rotation.
+const (
+	RotationRunning  = "Running"
+	RotationFinished = "Finished"
+)
+
+// KeyRotation is the task of replacing keys: the last one of its kind, running
+// or over. A server that finds it running carries it on.
+type KeyRotation struct {
+	// ID is the id of the request that began it.
+	ID    string `json:"id"`
+	State string `json:"state"`
+	// From is the id of the root key to replace; ForgetOld: no key is replaced,
+	// the older ones go.
+	From      string `json:"from,omitempty"`
+	ForgetOld bool   `json:"forgetOld,omitempty"`
+	// Versions are the new versions of the keyring's keys, by purpose.
+	Versions map[string]uint32 `json:"versions,omitempty"`
+	// Phase says what is being done, Done and Total how far it is.
+	Phase string `json:"phase,omitempty"`
+	Done  int    `json:"done,omitempty"`
+	Total int    `json:"total,omitempty"`
+	// Failed counts the records that could not be carried over, FailedKeys
+	// names some of them by their etcd keys.
+	Failed     int      `json:"failed,omitempty"`
+	FailedKeys []string `json:"failedKeys,omitempty"`
+	// Kept are the older keys that had to stay because of these records.
+	Kept []string `json:"kept,omitempty"`
+	// Note says for people how it ended or why it does not go on.
+	Note       string    `json:"note,omitempty"`
+	StartedAt  time.Time `json:"startedAt"`
+	FinishedAt time.Time `json:"finishedAt,omitzero"`
+}

@@ -85,6 +85,29 @@ func (tx *Tx) PutKeyring(name string, sealed []byte) {
 	keyring.Put(tx, name, &rawRecord{sealed})
 }
 
+// FenceKeyring makes every transaction fail with ErrConflict whose view is older
+// than this one's commit. It goes with a new key of the keyring: a view that
+// has the fence has the new key too, so whatever is committed from then on was
+// signed and sealed under it, and the older one can be retired once what lay
+// there before is done.
+func (tx *Tx) FenceKeyring() {
+	fences.Put(tx, fenceKey, &epoch{Request: tx.requestID})
+}
+
+// compareFence is in every transaction.
+func (tx *Tx) compareFence() {
+	etcdKey, err := fences.etcdKey(fenceKey)
+	if err != nil {
+		tx.fail(err)
+		return
+	}
+	e, ok := fences.find(tx.view, fenceKey)
+	tx.compare(etcdKey, revOf(e, ok))
+}
+
+// fenceKey is the key of the one record in fences.
+const fenceKey = ""
+
 // DeleteKeyring stages the removal of a keyring record.
 func (tx *Tx) DeleteKeyring(name string) { keyring.Delete(tx, name) }
 
@@ -144,6 +167,7 @@ func (s *Store) Commit(ctx context.Context, view *View, requestID string, fn fun
 	if len(tx.order) == 0 {
 		return view.rev, nil
 	}
+	tx.compareFence()
 	if err := ctx.Err(); err != nil {
 		return 0, fmt.Errorf("%w: not sent: %w", ErrUnavailable, err)
 	}

@@ -26,6 +26,18 @@ type View struct {
 // Rev returns the etcd revision of the view.
 func (v *View) Rev() int64 { return v.rev }
 
+// Len returns how many records the view holds, of all kinds.
+func (v *View) Len() int {
+	n := 0
+	for _, t := range v.trees {
+		n += t.length()
+	}
+	return n
+}
+
+// Superseded returns a channel that is closed when the state has moved on.
+func (v *View) Superseded() <-chan struct{} { return v.next }
+
 // degree of the trees: a node holds up to 63 items, so 100,000 records are three
 // levels deep, and a change copies three nodes of at most 1.5 KB.
 const degree = 32

@@ -43,6 +43,8 @@ const (
 	NoticeOutcomeUnknown = "OutcomeUnknown"
 	// NoticeTailRepaired says that the end of the log was cut at start.
 	NoticeTailRepaired = "AuditTailRepaired"
+	// NoticeKeysRotated says how a rotation of keys ended.
+	NoticeKeysRotated = "KeyRotationFinished"
 )
 
 // What Record.RW can hold.
