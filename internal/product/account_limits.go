@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/opensesame-kms/opensesame/internal/access"
-	"github.com/opensesame-kms/opensesame/internal/apierr"
 	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
 	"github.com/opensesame-kms/opensesame/internal/throttle"
@@ -75,10 +74,6 @@ func classNames() string {
 	return strings.Join(names, ", ")
 }
 
-type describeAccountLimitsInput struct {
-	AccountID AccountID `param:"AccountId,required"`
-}
-
 type setAccountLimitsInput struct {
 	AccountID AccountID  `param:"AccountId,required"`
 	Limits    RateLimits `param:"Limits,required"`
@@ -100,13 +95,13 @@ type accountLimitsOutput struct {
 	Limits    accountLimits
 }
 
-func (s *Service) describeAccountLimits() rpc.Op[describeAccountLimitsInput, accountLimitsOutput] {
-	return rpc.Op[describeAccountLimitsInput, accountLimitsOutput]{
+func (s *Service) describeAccountLimits() rpc.Op[accountInput, accountLimitsOutput] {
+	return rpc.Op[accountInput, accountLimitsOutput]{
 		Name: "DescribeAccountLimits", Class: throttle.Operator, Callers: access.Operators,
-		Targets: func(c *rpc.Call, in *describeAccountLimitsInput) ([]access.Target, error) {
-			return limitsTarget(c, in.AccountID)
+		Targets: func(c *rpc.Call, in *accountInput) ([]access.Target, error) {
+			return accountTarget(c, in.AccountID)
 		},
-		Func: func(_ context.Context, c *rpc.Call, in *describeAccountLimitsInput) (*accountLimitsOutput, error) {
+		Func: func(_ context.Context, c *rpc.Call, in *accountInput) (*accountLimitsOutput, error) {
 			a, err := store.Accounts.Get(c.View, store.AccountKey(string(in.AccountID)))
 			if err != nil {
 				return nil, err
@@ -121,7 +116,7 @@ func (s *Service) setAccountLimits() rpc.Op[setAccountLimitsInput, accountLimits
 	return rpc.Op[setAccountLimitsInput, accountLimitsOutput]{
 		Name: "SetAccountLimits", Class: throttle.Operator, Writes: true, Callers: access.Operators,
 		Targets: func(c *rpc.Call, in *setAccountLimitsInput) ([]access.Target, error) {
-			return limitsTarget(c, in.AccountID)
+			return accountTarget(c, in.AccountID)
 		},
 		Func: s.doSetAccountLimits,
 	}
@@ -129,10 +124,7 @@ func (s *Service) setAccountLimits() rpc.Op[setAccountLimitsInput, accountLimits
 
 func (s *Service) doSetAccountLimits(ctx context.Context, c *rpc.Call, in *setAccountLimitsInput) (*accountLimitsOutput, error) {
 	return rpc.Update(ctx, c, func(tx *store.Tx) (*accountLimitsOutput, error) {
-		a, err := store.Accounts.Read(tx, store.AccountKey(string(in.AccountID)))
-		if errors.Is(err, store.ErrNotFound) {
-			return nil, apierr.AccountNotFound
-		}
+		a, err := readAccount(tx, in.AccountID)
 		if err != nil {
 			return nil, err
 		}
@@ -153,22 +145,6 @@ func (s *Service) doSetAccountLimits(ctx context.Context, c *rpc.Call, in *setAc
 		}
 		return showLimits(c, a), nil
 	})
-}
-
-// limitsTarget is the account, whose trail tells of what is done with it.
-func limitsTarget(c *rpc.Call, id AccountID) ([]access.Target, error) {
-	t := everything(c)
-	c.Resource("ACS::OpenSesame::Account", string(id))
-	_, err := store.Accounts.Get(c.View, store.AccountKey(string(id)))
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		t[0].Missing = apierr.AccountNotFound
-	case err != nil:
-		return nil, err
-	default:
-		t[0].Account = string(id)
-	}
-	return t, nil
 }
 
 func showLimits(c *rpc.Call, a *store.Account) *accountLimitsOutput {

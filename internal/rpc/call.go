@@ -37,8 +37,6 @@ type Call struct {
 	req       *Request
 	pipeline  *Pipeline
 	committed bool
-	// verified: the signature was, so that the caller is known.
-	verified bool
 	// charged are the owners that the request was charged to.
 	charged []string
 	// unknown: a transaction was sent and its outcome could not be found out.

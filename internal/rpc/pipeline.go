@@ -178,7 +178,6 @@ func (p *Pipeline) admit(ctx context.Context, c *Call) (*identity.Credentials, m
 	if err := cred.VerifySignature(secret); err != nil {
 		return nil, nil, err
 	}
-	c.verified = true
 	if err := p.charge(c, c.Principal.Account); err != nil {
 		return nil, nil, err
 	}
@@ -233,10 +232,11 @@ func (p *Pipeline) chargeOwners(c *Call, targets []access.Target) error {
 	return nil
 }
 
-// chargeStranger charges a request that was refused before its signature was
-// verified to its address, unless the address or the server was the reason.
+// chargeStranger charges a request that admit refused to its address, unless a
+// limit or the server was the reason: what is left is refused before its
+// signature was verified.
 func (p *Pipeline) chargeStranger(c *Call, err error) {
-	if !c.verified && p.wireError(c, err).Status < 429 {
+	if p.wireError(c, err).Status < apierr.Throttled.Status {
 		p.Limiter.Refused(p.Clock.Now(), c.req.Source)
 	}
 }
