@@ -52,7 +52,7 @@ func (r *rotation) line() string {
 type keyDescription struct {
 	RootKey struct {
 		KeyId, Seal string
-		OlderKeyIds []string
+		OlderKeyIds []string //nolint:revive // the wire's spelling
 	}
 	Keyring struct {
 		Key []struct {

@@ -71,7 +71,7 @@ func startWith(t *testing.T, cfg config.Config, opt app.Options) *keyServer {
 type keyState struct {
 	RootKey struct {
 		KeyId, Seal string
-		OlderKeyIds []string
+		OlderKeyIds []string //nolint:revive // the wire's spelling
 	}
 	Keyring struct {
 		Key []struct {

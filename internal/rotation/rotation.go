@@ -179,7 +179,7 @@ type describeInput struct{}
 type rootKeyInfo struct {
 	KeyId string
 	// OlderKeyIds are kept for backups made before a rotation.
-	OlderKeyIds []string
+	OlderKeyIds []string //nolint:revive // the wire's spelling
 	// Seal is file or passphrase.
 	Seal string
 }

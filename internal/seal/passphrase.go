@@ -217,7 +217,7 @@ func NewPassphrase(p mask.Bytes) error {
 // owner and group cannot read or write, or a pipe such as /dev/fd/3. One line
 // end at its end is not part of it. The error never holds any of the content.
 func PassphraseFile(path string) (mask.Bytes, error) {
-	f, err := os.Open(path) //nolint:gosec // the operator names it
+	f, err := os.Open(path)
 	if err != nil {
 		return mask.Bytes{}, fmt.Errorf("read the passphrase: %w", err)
 	}
