@@ -70,9 +70,15 @@ func (p *Pipeline) Serve(ctx context.Context, req *Request) *Response {
 	start := time.Now()
 	out, err := p.run(ctx, c)
 	var res *Response
-	if err != nil {
+	switch {
+	case err != nil:
+		if c.stream != nil {
+			c.stream.Close()
+		}
 		res = p.errorResponse(c, err)
-	} else {
+	case c.stream != nil:
+		res = streamResponse(c)
+	default:
 		res = okResponse(c, out)
 	}
 	p.Metrics.observe(c.Info, res.Status, time.Since(start))
