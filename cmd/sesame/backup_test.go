@@ -3,18 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"reflect"
 	"regexp"
 	"strings"
 	"testing"
 
-	"github.com/opensesame-kms/opensesame/internal/app"
-	"github.com/opensesame-kms/opensesame/internal/config"
 	"github.com/opensesame-kms/opensesame/sesametest"
 )
 
@@ -115,32 +111,4 @@ func freeAddress(t *testing.T) string {
 	}
 	defer func() { _ = l.Close() }()
 	return l.Addr().String()
-}
-
-// sesame is the program. Until it has the commands, server and health stand here
-// in the shortest form that the documentation's pages need.
-func sesame() {
-	_, has := reflect.TypeFor[commands]().FieldByName("Server")
-	args := os.Args[1:]
-	switch {
-	case has || len(args) == 0 || args[0] != "server" && args[0] != "health":
-		main()
-	case args[0] == "health":
-		conn, err := net.Dial("tcp", strings.TrimPrefix(os.Getenv("SESAME_ENDPOINT"), "https://"))
-		if err != nil {
-			os.Exit(1)
-		}
-		_ = conn.Close()
-	default:
-		serve(args[2], args[4])
-	}
-}
-
-func serve(listen, data string) {
-	a, err := app.Start(context.Background(), config.Config{DataDir: data, Listen: listen}, app.Options{})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	fmt.Fprintln(os.Stderr, a.Wait(context.Background()))
 }

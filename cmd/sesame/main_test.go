@@ -24,7 +24,7 @@ import (
 // TestMain makes the test binary the program, under the name sesame in PATH,
 // for the scripts and for the tests that kill it.
 func TestMain(m *testing.M) {
-	testscript.Main(withKeptData{m}, map[string]func(){"sesame": sesame})
+	testscript.Main(withKeptData{m}, map[string]func(){"sesame": main})
 }
 
 // TestScripts runs testdata/script: the program as its users see it. Beside

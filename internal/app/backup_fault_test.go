@@ -20,7 +20,7 @@ import (
 // how it ended, and bytes that are no backup.
 func TestBackupBrokenOff(t *testing.T) {
 	a, err := Start(t.Context(), config.Config{
-		DataDir: t.TempDir(), Listen: "127.0.0.1:0", FastElection: true, AuditSegment: 1 << 20,
+		DataDir: t.TempDir(), Listen: "127.0.0.1:0", FastElection: true, Audit: config.Audit{Segment: 1 << 20},
 	}, Options{})
 	if err != nil {
 		t.Fatal(err)

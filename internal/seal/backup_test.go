@@ -133,3 +133,70 @@ func TestEpochFilesRefusals(t *testing.T) {
 		t.Errorf("without a file: %v", err)
 	}
 }
+
+// TestBackupUnderPassphraseAndRotation: a backup needs the root key of its time,
+// which root.key keeps, and the passphrase if that is sealed.
+func TestBackupUnderPassphraseAndRotation(t *testing.T) {
+	dir := mustCreateSealed(t)
+	k, err := Unlock(dir, phrase(goodPhrase))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := k.BackupKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := k.EpochFiles(before.RootKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.RotateRoot(before.RootKey); err != nil {
+		t.Fatal(err)
+	}
+	after, err := k.BackupKey()
+	if err != nil || after.RootKey == before.RootKey {
+		t.Fatalf("after the rotation: %v, the same root key: %t", err, after.RootKey == before.RootKey)
+	}
+	if _, err := k.EpochFiles(after.RootKey); err != nil {
+		t.Error(err)
+	}
+	for name, p := range map[string]Passphrase{"none": nil, "wrong": phrase("another passphrase")} {
+		if _, err := OpenRoot(dir, p); !errors.Is(err, ErrPassphrase) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	r, err := OpenRoot(dir, phrase(goodPhrase))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Wipe()
+	for _, bk := range []BackupKey{before, after} {
+		if key, err := r.BackupKey(bk.RootKey, bk.Wrapped); err != nil || !key.Equal(bk.Key) {
+			t.Errorf("BackupKey: %v", err)
+		}
+	}
+	into := filepath.Join(t.TempDir(), "keys")
+	if err := r.Restore(into, files); err != nil {
+		t.Fatal(err)
+	}
+	back, err := Unlock(into, phrase(goodPhrase))
+	if err != nil || !back.Epoch().Key.Equal(k.Epoch().Key) {
+		t.Errorf("Unlock after Restore: %v", err)
+	}
+	// Once the old root key is forgotten, new backups are made, and the old one
+	// needs the old root.key.
+	if err := k.ForgetOldRoots(); err != nil {
+		t.Fatal(err)
+	}
+	if bk, err := k.BackupKey(); err != nil || bk.RootKey != after.RootKey {
+		t.Errorf("BackupKey after forgetting: %v", err)
+	}
+	r2, err := OpenRoot(dir, phrase(goodPhrase))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r2.Wipe()
+	if _, err := r2.BackupKey(before.RootKey, before.Wrapped); !errors.Is(err, ErrWrongRootKey) {
+		t.Errorf("the old backup under the new root key: %v", err)
+	}
+}
