@@ -32,9 +32,14 @@ type commands struct {
 	Service serviceCmds    `cmd:"" help:"The registry of services and their credentials (operator)."`
 	Account accountCmds    `cmd:"" help:"Accounts (operator)."`
 	Key     keyCmds        `cmd:"" help:"Root key and keyring."`
+	Backup  backupCommand  `cmd:"" help:"Make a backup of a running server (operator)."`
+	Restore restoreCmds    `cmd:"" help:"Restore a backup into an empty data folder, and confirm it."`
 	Call    callCommand    `cmd:"" help:"Call any operation of the API."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
+
+// errorStream is standard error, for commands whose result is standard output.
+type errorStream struct{ io.Writer }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -61,7 +66,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (status i
 	parser, err := kong.New(&c,
 		kong.Name("sesame"), kong.Description("OpenSesame: a key management service and secrets manager that speaks the API of Alibaba Cloud KMS."),
 		kong.Writers(stdout, stderr), kong.UsageOnError(), kong.Exit(func(code int) { panic(exit(code)) }),
-		kong.BindTo(ctx, (*context.Context)(nil)), kong.BindTo(stdout, (*io.Writer)(nil)),
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.BindTo(stdout, (*io.Writer)(nil)), kong.Bind(errorStream{stderr}),
 		kong.Vars{"default_region": config.DefaultRegion, "default_endpoint": defaultEndpoint, "default_data": config.DefaultDataDir, "default_listen": config.DefaultListen},
 	)
 	if err != nil {

@@ -12,6 +12,7 @@ package access
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -144,10 +145,18 @@ func (a *Authorizer) Authorize(v *store.View, p *identity.Principal, req *Reques
 	if err != nil {
 		return Verdict{}, err
 	}
+	standstill, err := readOnly(v, p, rule)
+	if err != nil {
+		return Verdict{}, err
+	}
 	out := Verdict{Allowed: true, Decision: policy.Decision{Allowed: true}}
 	for i := range targets {
 		t := &targets[i]
-		out.Decision, out.Target = decide(p, req, rule, t, attached), t
+		judged := *t
+		if standstill != nil {
+			judged.Refusals = append(slices.Clone(t.Refusals), *standstill)
+		}
+		out.Decision, out.Target = decide(p, req, rule, &judged, attached), t
 		if !out.Decision.Allowed {
 			out.Allowed = false
 			return out, nil

@@ -1,10 +1,13 @@
 package access
 
 import (
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/opensesame-kms/opensesame/internal/identity"
 	"github.com/opensesame-kms/opensesame/internal/policy"
+	"github.com/opensesame-kms/opensesame/internal/store"
 )
 
 // guards returns the laws of ownership that this request breaks. They go by
@@ -62,6 +65,25 @@ func ownerMay(p *identity.Principal, rule Rule, t *Target) bool {
 		return false
 	}
 	return rule.OwnerGoverns || rule.OwnerOfRetired && t.Managed.Retired && !t.Final
+}
+
+// readOnly returns the law that refuses every change by accounts and services
+// while data restored from a backup await the operator's confirmation: until
+// somebody has looked at what came back to life, nobody builds on it.
+func readOnly(v *store.View, p *identity.Principal, rule Rule) (*policy.Guard, error) {
+	if !rule.Writes || p.Kind == identity.Operator {
+		return nil, nil
+	}
+	m, err := store.Metas.Get(v, store.MetaKey)
+	if errors.Is(err, store.ErrNotFound) || err == nil && m.Restored == nil {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &policy.Guard{Code: policy.GuardAccountSuspended, Message: fmt.Sprintf(
+		"the server was restored from a backup of %s and is read-only until its operator confirms that (sesame restore confirm)",
+		m.Restored.Backup.UTC().Format(time.RFC3339))}, nil
 }
 
 // isSecret reports whether the target is one secret, not the container.

@@ -243,17 +243,19 @@ func (a *App) recordRefusals(counts []audit.Refusal) {
 }
 
 // Table declares all operations of the server.
-func Table(ring *keyring.Ring) *rpc.Table { return table(ring, nil, false) }
+func Table(ring *keyring.Ring) *rpc.Table {
+	return table(&product.Service{Ring: ring}, &rotation.Service{Ring: ring})
+}
 
-// table is Table for a server that has keys to rotate, with or without
-// break-glass operations being allowed.
-func table(ring *keyring.Ring, keys *seal.Keys, breakGlass bool) *rpc.Table {
+// table is Table with the operator's operations as a server has set them up.
+func table(operators *product.Service, rotations *rotation.Service) *rpc.Table {
+	ring := operators.Ring
 	t := rpc.NewTable()
 	(&secrets.Service{Ring: ring}).Register(t)
 	(&ram.Service{Ring: ring}).Register(t)
 	(&sts.Service{Ring: ring}).Register(t)
-	(&product.Service{Ring: ring, AllowBreakGlass: breakGlass}).Register(t)
-	(&rotation.Service{Ring: ring, Keys: keys}).Register(t)
+	operators.Register(t)
+	rotations.Register(t)
 	return t
 }
 
@@ -272,9 +274,10 @@ func (a *App) buildGateway(context.Context) error {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sesame_store_revision", Help: "Revision of the state that is served."},
 			func() float64 { return float64(a.store.Rev()) }),
 	)
+	operators := &product.Service{Ring: a.ring, AllowBreakGlass: a.cfg.AllowBreakGlass, Backups: &backups{a: a}}
 	a.gateway = &gateway.Server{
 		Pipeline: rpc.NewPipeline(rpc.Config{
-			Table: table(a.ring, a.keys, a.cfg.AllowBreakGlass), Store: a.store, Resolver: &identity.Resolver{Ring: a.ring, Region: a.cfg.Region}, Nonces: a.nonces, Limiter: a.limiter(),
+			Table: table(operators, &rotation.Service{Ring: a.ring, Keys: a.keys}), Store: a.store, Resolver: &identity.Resolver{Ring: a.ring, Region: a.cfg.Region}, Nonces: a.nonces, Limiter: a.limiter(),
 			Log: a.auditLog, Refusals: a.refusals, Clock: a.clock, Logger: a.log,
 			Region: a.cfg.Region, Node: a.cfg.Node, Metrics: rpc.NewMetrics(reg),
 		}),

@@ -23,6 +23,9 @@ func (a *App) openKeys(context.Context) (err error) {
 	if err := os.MkdirAll(a.cfg.DataDir, 0o700); err != nil {
 		return fmt.Errorf("data folder: %w", err)
 	}
+	if err := refuseUnfinishedRestore(a.cfg.DataDir); err != nil {
+		return err
+	}
 	dir := filepath.Join(a.cfg.DataDir, sealDir)
 	_, statErr := os.Stat(filepath.Join(a.cfg.DataDir, etcdDir))
 	databaseExists := !errors.Is(statErr, fs.ErrNotExist)

@@ -257,3 +257,19 @@ func TestDescribeRegions(t *testing.T) {
 		d.call(t, c, "DescribeRegions", nil).refused(t, 403, "Forbidden.NoPermission")
 	}
 }
+
+// TestDryRun: a read that is only asked about is judged, recorded and not
+// answered; a change is refused rather than made.
+func TestDryRun(t *testing.T) {
+	acct := shared.NewAccount(t)
+	shared.create(t, acct.Root, "dry", "hush")
+	ask := p{"SecretName": "dry", "DryRun": "true"}
+	shared.call(t, acct.Root, "GetSecretValue", ask).refused(t, 400, "DryRunOperationError")
+	shared.call(t, acct.Root, "GetSecretValue", p{"SecretName": "dry", "DryRun": "false"}).ok(t)
+	shared.call(t, acct.Root, "GetSecretValue", p{"DryRun": "true"}).refused(t, 400, "ValidationError")
+	shared.call(t, acct.NewUser(t, "nobody", ""), "GetSecretValue", ask).refused(t, 403, "AccessDeniedError")
+	shared.unchanged(t, acct.Root, []string{"dry"}, func() {
+		shared.call(t, acct.Root, "DeleteSecret", ask).refused(t, 400, "UnsupportedOperation", "DryRun")
+		shared.call(t, acct.Root, "PutSecretValue", p{"SecretName": "dry", "VersionId": "v2", "SecretData": "x", "DryRun": "True"}).refused(t, 400, "UnsupportedOperation", "DryRun")
+	})
+}

@@ -38,6 +38,10 @@ const (
 	caLife     = 10 * 365 * 24 * time.Hour
 )
 
+// CAFiles are the names of the CA's files in its folder: the certificate, and
+// the key.
+func CAFiles() (cert, key string) { return caCertFile, caKeyFile }
+
 // OpenCA reads the CA in dir, or makes one if neither of its files is there. A
 // key without a certificate, which an interrupted first start leaves, gets one
 // anew: of the same key and name, so that nobody who trusts an older one is

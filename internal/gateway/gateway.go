@@ -82,6 +82,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h[k] = v
 	}
 	h.Set("Cache-Control", "no-store")
+	if res.Stream != nil {
+		s.serveStream(w, r, res)
+		return
+	}
 	h.Set("Content-Length", strconv.Itoa(len(res.Body)))
 	w.WriteHeader(res.Status)
 	_, _ = w.Write(res.Body) // a caller who went away is no fault of ours

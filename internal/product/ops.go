@@ -13,6 +13,9 @@ func (s *Service) Register(t *rpc.Table) {
 	rpc.Add(t, rpc.OpenSesame, s.describeAccountLimits())
 	rpc.Add(t, rpc.OpenSesame, s.setAccountLimits())
 
+	rpc.Add(t, rpc.OpenSesame, s.backup())
+	rpc.Add(t, rpc.OpenSesame, s.confirmRestore())
+
 	rpc.Add(t, rpc.OpenSesame, s.createService())
 	rpc.Add(t, rpc.OpenSesame, s.updateService())
 	rpc.Add(t, rpc.OpenSesame, s.listServices())

@@ -28,6 +28,8 @@ type Service struct {
 	// AllowBreakGlass permits the operations that hand out a credential which
 	// could read secrets that are there already.
 	AllowBreakGlass bool
+	// Backups makes backups; nil where the operations are declared only.
+	Backups Backups
 }
 
 // DefaultQuota is how many free default secrets a product may keep in one

@@ -41,6 +41,7 @@ type Call struct {
 	charged []string
 	// unknown: a transaction was sent and its outcome could not be found out.
 	unknown bool
+	stream  Stream // the answer, if it is one
 }
 
 // Account is the caller's account; empty for services and operators.

@@ -70,9 +70,15 @@ func (p *Pipeline) Serve(ctx context.Context, req *Request) *Response {
 	start := time.Now()
 	out, err := p.run(ctx, c)
 	var res *Response
-	if err != nil {
+	switch {
+	case err != nil:
+		if c.stream != nil {
+			c.stream.Close()
+		}
 		res = p.errorResponse(c, err)
-	} else {
+	case c.stream != nil:
+		res = streamResponse(c)
+	default:
 		res = okResponse(c, out)
 	}
 	p.Metrics.observe(c.Info, res.Status, time.Since(start))
@@ -97,7 +103,7 @@ func (p *Pipeline) run(ctx context.Context, c *Call) (any, error) {
 	c.Record = p.newRecord(c, params)
 	c.Record.NonceHash, c.Record.NonceTime = claim.Hash(), cred.Time
 	out, err := p.perform(ctx, c, cred, params)
-	if c.Info.DryRun && strings.EqualFold(params["DryRun"], "true") {
+	if c.Info.DryRun && isDryRun(params) {
 		out, err = nil, p.dryRun(c, err)
 	}
 	if err == nil && c.committed {
@@ -116,6 +122,8 @@ func (p *Pipeline) run(ctx context.Context, c *Call) (any, error) {
 	}
 	return out, err
 }
+
+func isDryRun(params map[string]string) bool { return strings.EqualFold(params["DryRun"], "true") }
 
 // dryRun is the answer to a request that only asks whether it would succeed:
 // always an error, whose code tells. What the operation read is dropped.
@@ -265,6 +273,10 @@ func (p *Pipeline) claimNonce(c *Call, cred *identity.Credentials) (*identity.No
 // perform binds the parameters and runs authorisation and operation, again on
 // a new snapshot as long as its transaction meets a conflict.
 func (p *Pipeline) perform(ctx context.Context, c *Call, cred *identity.Credentials, params map[string]string) (any, error) {
+	if isDryRun(params) && c.Info.Rule.Writes {
+		// To carry it out all the same would be the worst of answers.
+		return nil, apierr.UnsupportedOperation.Msg("%s cannot be run dry: DryRun is for operations that read.", c.Info.Name)
+	}
 	in, err := c.Info.in.bind(params)
 	if err != nil {
 		c.Info.in.hideRefused(params, c.Record.Params)

@@ -30,6 +30,9 @@ type Response struct {
 	Status int
 	Header http.Header
 	Body   []byte
+	// Stream is sent instead of Body if it is not nil. Whoever holds the
+	// Response closes it.
+	Stream Stream
 }
 
 // params merges query, form and JSON into one map. A parameter that is given

@@ -67,6 +67,7 @@ type collection interface {
 	// signed reports that the values bear a MAC.
 	signed() bool
 	newTree() tree
+	etcdKey(key string) (string, error)
 	// decode verifies and decodes a stored value. The item is to be put into the
 	// collection's tree even if err says that it failed.
 	decode(mac MACer, etcdKey, key string, value []byte, rev int64) (item any, err error)

@@ -32,6 +32,17 @@ type Meta struct {
 	// NonceSeed keys the hashes of nonces, 16 random bytes.
 	NonceSeed []byte    `json:"nonceSeed"`
 	CreatedAt time.Time `json:"createdAt"`
+	// Restored is set from a restore on until an operator confirms it: accounts
+	// are read-only so long.
+	Restored *Restored `json:"restored,omitempty"`
+}
+
+// Restored says which backup the data was restored from.
+type Restored struct {
+	At time.Time `json:"at"`
+	// Backup is when the backup was made, Revision the one that it holds.
+	Backup   time.Time `json:"backup"`
+	Revision int64     `json:"revision"`
 }
 
 // Status of accounts and access keys.

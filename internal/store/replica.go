@@ -136,38 +136,14 @@ func (r *replica) loadKeyring(kvs []*mvccpb.KeyValue) error {
 
 // loadPages fetches a page while the one before is decoded.
 func (r *replica) loadPages(ctx context.Context, rev int64) error {
-	g, ctx := errgroup.WithContext(ctx)
-	pages := make(chan []*mvccpb.KeyValue, 1)
-	g.Go(func() error {
-		defer close(pages)
-		from, end := Root, clientv3.GetPrefixRangeEnd(Root)
-		for {
-			resp, err := r.get(ctx, from, clientv3.WithRange(end), clientv3.WithRev(rev),
-				clientv3.WithLimit(pageSize), clientv3.WithSerializable())
-			if err != nil {
-				return err
-			}
-			select {
-			case pages <- resp.Kvs:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-			if !resp.More || len(resp.Kvs) == 0 {
-				return nil
-			}
-			from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
-		}
-	})
-	g.Go(func() error {
-		for kvs := range pages {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			r.putAll(r.decodePage(kvs))
-		}
+	get := func(ctx context.Context, from, end string) (*clientv3.GetResponse, error) {
+		return r.get(ctx, from, clientv3.WithRange(end), clientv3.WithRev(rev),
+			clientv3.WithLimit(pageSize), clientv3.WithSerializable())
+	}
+	return pages{get: get, bounds: []string{Root, clientv3.GetPrefixRangeEnd(Root)}}.each(ctx, func(kvs []*mvccpb.KeyValue) error {
+		r.putAll(r.decodePage(kvs))
 		return nil
 	})
-	return g.Wait()
 }
 
 // decoded is a record on its way into its tree.

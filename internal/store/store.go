@@ -103,6 +103,7 @@ type Store struct {
 
 	check   checker
 	pending pendingCommits
+	pins    pins
 
 	// mu guards closed; a commit registers with inflight while it holds mu for
 	// reading, so that Close waits for all that got in.

@@ -64,6 +64,8 @@ type tree interface {
 	// clone returns a snapshot that later changes do not touch.
 	clone() tree
 	length() int
+	// each calls fn with the keys in order.
+	each(fn func(key string))
 }
 
 // records is a persistent ordered map: the applier owns the one it changes and
@@ -86,6 +88,9 @@ func (r *records[T]) remove(key string) bool {
 
 func (r *records[T]) clone() tree { return &records[T]{r.b.Clone()} }
 func (r *records[T]) length() int { return r.b.Len() }
+func (r *records[T]) each(fn func(key string)) {
+	r.b.Ascend(func(it item[T]) bool { fn(it.key); return true })
+}
 
 func (c *Collection[T]) find(v *View, key string) (*entry[T], bool) {
 	it, ok := v.trees[c.index].(*records[T]).b.Get(item[T]{key: key})
