@@ -191,7 +191,7 @@ func (s *backupStream) fill(ctx context.Context, bw *backup.Writer) error {
 	// After the records: a change in them has its own record in the outbox, which
 	// is among them, or by now in the log.
 	return audit.Export(s.a.AuditDir(), func(name string, size int64) error {
-		return bw.Add(backup.Item{Kind: backup.Segment, Name: name, Data: binary.BigEndian.AppendUint64(nil, uint64(size))}) //nolint:gosec // a file's length
+		return bw.Add(backup.Item{Kind: backup.Segment, Name: name, Data: binary.BigEndian.AppendUint64(nil, uint64(size))})
 	}, func(b []byte) error {
 		if err := ctx.Err(); err != nil {
 			return err

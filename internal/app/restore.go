@@ -290,7 +290,7 @@ func (r *restore) load(ctx context.Context) (backup.Summary, error) {
 		case backup.Record:
 			return imp.Put(it.Name, it.Data)
 		case backup.Segment:
-			return log.begin(it.Name, int64(binary.BigEndian.Uint64(it.Data))) //nolint:gosec // checked in the first reading
+			return log.begin(it.Name, int64(binary.BigEndian.Uint64(it.Data)))
 		case backup.Bytes:
 			return log.write(it.Data)
 		}

@@ -81,8 +81,9 @@ const (
 	markChunk, markFinal, markSeal = 'c', 'f', 's'
 	chunkHead                      = 1 + 4
 
-	// MaxName and MaxData are the longest name and data of an item, in bytes.
-	MaxName  = 64 << 10
+	// MaxName is the longest name of an item, in bytes.
+	MaxName = 64 << 10
+	// MaxData is the longest data of an item, in bytes.
 	MaxData  = 2 << 20
 	itemHead = 1 + 4 + 4
 
@@ -207,7 +208,7 @@ func (h Header) marshal() ([]byte, error) {
 	}
 	b := append(make([]byte, 0, preamble+len(body)), magic...)
 	b = append(b, Version)
-	b = binary.BigEndian.AppendUint32(b, uint32(len(body))) //nolint:gosec // checked above
+	b = binary.BigEndian.AppendUint32(b, uint32(len(body)))
 	return append(b, body...), nil
 }
 

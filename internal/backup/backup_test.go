@@ -234,10 +234,10 @@ func TestRearranged(t *testing.T) {
 		t.Fatalf("rebuilt as it was: %v", err)
 	}
 	for i := range n - 1 {
-		swapped, dropped := bytes.Clone(nil), append(append([]int{}, all[:i]...), all[i+1:]...)
+		dropped := append(append([]int{}, all[:i]...), all[i+1:]...)
 		order := append([]int{}, all...)
 		order[i], order[i+1] = order[i+1], order[i]
-		swapped = build(order...)
+		swapped := build(order...)
 		twice := append(append(append([]int{}, all[:i+1]...), i), all[i+1:]...)
 		for what, bad := range map[string][]byte{"swapped with the next": swapped, "dropped": build(dropped...), "repeated": build(twice...)} {
 			if _, _, _, err := read(bad); err == nil {

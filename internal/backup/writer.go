@@ -77,8 +77,8 @@ func (w *Writer) Add(it Item) error {
 		return w.fail(fmt.Errorf("backup: an item of kind %q is too long (%d and %d bytes)", it.Kind, len(it.Name), len(it.Data)))
 	}
 	w.buf = append(w.buf, byte(it.Kind))
-	w.buf = binary.BigEndian.AppendUint32(w.buf, uint32(len(it.Name))) //nolint:gosec // checked above
-	w.buf = binary.BigEndian.AppendUint32(w.buf, uint32(len(it.Data))) //nolint:gosec // checked above
+	w.buf = binary.BigEndian.AppendUint32(w.buf, uint32(len(it.Name)))
+	w.buf = binary.BigEndian.AppendUint32(w.buf, uint32(len(it.Data)))
 	w.buf = append(append(w.buf, it.Name...), it.Data...)
 	w.sum.count(it)
 	if len(w.buf) < w.full {
@@ -99,7 +99,7 @@ func (w *Writer) flush() error {
 func (w *Writer) chunk(mark byte, plaintext []byte) error {
 	nonce, aad := w.sealer.next(mark == markFinal)
 	w.frame = append(w.frame[:0], mark)
-	w.frame = binary.BigEndian.AppendUint32(w.frame, uint32(len(plaintext)+w.sealer.aead.Overhead())) //nolint:gosec // at most a chunk and an item
+	w.frame = binary.BigEndian.AppendUint32(w.frame, uint32(len(plaintext)+w.sealer.aead.Overhead()))
 	w.frame = w.sealer.aead.Seal(w.frame, nonce, plaintext, aad)
 	if _, err := w.out.Write(w.frame); err != nil {
 		return w.fail(err)

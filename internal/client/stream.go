@@ -32,8 +32,8 @@ func (c *Client) Stream(ctx context.Context, product, operation string, params m
 	}
 	s := &stream{ctx: ctx, cancel: cancel, stall: time.AfterFunc(stallTimeout, func() { cancel(errStalled) })}
 	hc := *c.http
-	hc.Timeout = 0 // it would bound the whole stream
-	resp, err := hc.Do(req)
+	hc.Timeout = 0          // it would bound the whole stream
+	resp, err := hc.Do(req) //nolint:bodyclose // the stream closes it
 	if err != nil {
 		s.end()
 		return nil, fmt.Errorf("client: send %s: %w", operation, s.cause(err))
