@@ -227,7 +227,7 @@ func TestAuditTail(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if i > 0 && testing.Short() {
-				t.Skip("one will do")
+				t.Skip("-short tries one kind of damage")
 			}
 			dir := keptData(t, 0)
 			segment, end := lastSegment(t, dir)

@@ -93,6 +93,17 @@ type Target struct {
 	Missing error
 }
 
+// Absent notes that the thing does not exist, if that is what err says, with the
+// error for it. Any other error is returned: an unreadable record must not pass
+// for an absent one.
+func (t *Target) Absent(err, missing error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		t.Missing = missing
+		return nil
+	}
+	return err
+}
+
 // Managed says which service manages a thing.
 type Managed struct {
 	// Kind of thing.

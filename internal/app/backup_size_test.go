@@ -21,7 +21,7 @@ var backupSize = flag.Int("backup-size", 0, "run TestBackupSize with so many sec
 //	go test ./internal/app -run TestBackupSize -backup-size 100000 -v -timeout 30m
 func TestBackupSize(t *testing.T) {
 	if *backupSize == 0 {
-		t.Skip("set -backup-size")
+		t.Skip("measures for minutes: give -backup-size 100000 to run it")
 	}
 	d := start(t, sesametest.Options{})
 	acct := d.NewAccount(t)

@@ -337,7 +337,7 @@ var measureStorm = flag.Bool("storm", false, "measure what one account's storm d
 // percentile stays within twice its quiet value.
 func TestStormLatency(t *testing.T) {
 	if !*measureStorm {
-		t.Skip("run with -storm")
+		t.Skip("measures latency: give -storm to run it")
 	}
 	d := start(t, sesametest.Options{Limits: true})
 	quiet, loud := d.NewAccount(t), d.NewAccount(t)

@@ -25,7 +25,7 @@ type accountInfo struct {
 type accountOutput struct{ Account accountInfo }
 
 func showAccount(a *store.Account) accountInfo {
-	return accountInfo{AccountId: a.ID, Name: a.Name, Status: a.Status, CreateDate: dateText(a.CreatedAt)}
+	return accountInfo{AccountId: a.ID, Name: a.Name, Status: a.Status, CreateDate: rpc.TimeText(a.CreatedAt)}
 }
 
 // readAccount returns the account in the transaction, to be changed.

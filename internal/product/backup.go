@@ -62,7 +62,7 @@ func (s *Service) confirmRestore() rpc.Op[confirmRestoreInput, confirmRestoreOut
 				if err != nil || m.Restored == nil {
 					return &confirmRestoreOutput{}, err
 				}
-				out := &confirmRestoreOutput{Confirmed: true, BackupTime: dateText(m.Restored.Backup)}
+				out := &confirmRestoreOutput{Confirmed: true, BackupTime: rpc.TimeText(m.Restored.Backup)}
 				m.Restored = nil
 				store.Metas.Put(tx, store.MetaKey, m)
 				return out, nil

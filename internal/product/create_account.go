@@ -56,7 +56,7 @@ func (s *Service) doCreateAccount(ctx context.Context, c *rpc.Call, in *createAc
 		c.Resource(typeAccount, id)
 		return &createAccountOutput{
 			Account:   showAccount(a),
-			AccessKey: accessKey{key.ID, secret, key.Status, dateText(c.Now)},
+			AccessKey: accessKey{key.ID, secret, key.Status, rpc.TimeText(c.Now)},
 		}, nil
 	})
 }

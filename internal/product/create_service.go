@@ -43,11 +43,11 @@ func (s *Service) doCreateService(ctx context.Context, c *rpc.Call, in *createSe
 		Policy:     rolePolicy(string(in.ServiceName)), CreatedAt: c.Now,
 	}
 	return rpc.Update(ctx, c, func(tx *store.Tx) (*serviceOutput, error) {
-		if err := vacant(tx, store.Services, svc.Name, apierr.ServiceExists.Msg("The service %s already exists.", svc.Name)); err != nil {
+		if err := store.Services.Vacant(tx, svc.Name, apierr.ServiceExists.Msg("The service %s already exists.", svc.Name)); err != nil {
 			return nil, err
 		}
 		taken := apierr.ServiceExists.Msg("The role name %s belongs to another service; give another RoleName.", svc.RoleName)
-		if err := vacant(tx, store.RoleNames, store.RoleNameKey(svc.RoleName), taken); err != nil {
+		if err := store.RoleNames.Vacant(tx, store.RoleNameKey(svc.RoleName), taken); err != nil {
 			return nil, err
 		}
 		store.Services.Put(tx, svc.Name, svc)

@@ -85,7 +85,7 @@ func (s *Service) doCreateServiceCredential(ctx context.Context, c *rpc.Call, in
 		c.Resource(typeCredential, key.ID)
 		c.Record.Accounts = roles.accounts
 		return &createServiceCredentialOutput{
-			ServiceName: svc.Name, AccessKey: accessKey{key.ID, secret, key.Status, dateText(c.Now)},
+			ServiceName: svc.Name, AccessKey: accessKey{key.ID, secret, key.Status, rpc.TimeText(c.Now)},
 		}, nil
 	})
 }

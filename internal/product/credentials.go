@@ -31,7 +31,7 @@ func credentialTargets(c *rpc.Call, in *credentialInput) ([]access.Target, error
 	if err == nil && !isCredential(key, in.ServiceName) {
 		err = store.ErrNotFound
 	}
-	return t, absent(&t[0], err, apierr.CredentialUnknown)
+	return t, t[0].Absent(err, apierr.CredentialUnknown)
 }
 
 // isCredential reports whether the key is one of the service's. The keys of
@@ -53,6 +53,6 @@ func changeCredential(ctx context.Context, c *rpc.Call, in *credentialInput, edi
 			return nil, err
 		}
 		edit(tx, svc, key)
-		return &credentialOutput{svc.Name, keyItem{key.ID, key.Status, dateText(key.CreatedAt)}}, nil
+		return &credentialOutput{svc.Name, keyItem{key.ID, key.Status, rpc.TimeText(key.CreatedAt)}}, nil
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/opensesame-kms/opensesame/internal/identity"
 	"github.com/opensesame-kms/opensesame/internal/keyring"
 	"github.com/opensesame-kms/opensesame/internal/mask"
+	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
 )
 
@@ -35,16 +36,9 @@ func showKeys(v *store.View, ids []string) (keyList, error) {
 		if err != nil {
 			return out, err
 		}
-		out.AccessKey = append(out.AccessKey, keyItem{k.ID, k.Status, dateText(k.CreatedAt)})
+		out.AccessKey = append(out.AccessKey, keyItem{k.ID, k.Status, rpc.TimeText(k.CreatedAt)})
 	}
 	return out, nil
-}
-
-func dateText(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format("2006-01-02T15:04:05Z")
 }
 
 // newKey stages a new access key for the holder that k names.

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/opensesame-kms/opensesame/internal/apierr"
+	"github.com/opensesame-kms/opensesame/internal/rpc"
 	"github.com/opensesame-kms/opensesame/internal/store"
 )
 
@@ -40,8 +41,8 @@ func showProduct(v *store.View, p *store.Product) (productItem, error) {
 	}
 	out := productItem{
 		Product: p.ID, DisplayName: p.DisplayName, ProductCodes: p.Codes, Quota: p.Quota,
-		ServiceName: p.Service, RoleName: svc.RoleName, Status: statusActive, CreateDate: dateText(p.CreatedAt),
-		RetireDate: dateText(p.RetiredAt),
+		ServiceName: p.Service, RoleName: svc.RoleName, Status: statusActive, CreateDate: rpc.TimeText(p.CreatedAt),
+		RetireDate: rpc.TimeText(p.RetiredAt),
 	}
 	if p.Retired() {
 		out.Status = statusRetired

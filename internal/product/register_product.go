@@ -52,7 +52,7 @@ func (s *Service) doRegisterProduct(ctx context.Context, c *rpc.Call, in *regist
 			ID: string(in.Product), DisplayName: string(in.DisplayName), Service: string(in.ServiceName),
 			Modes: modes, Quota: in.Quota, CreatedAt: c.Now,
 		}
-		if err := vacant(tx, store.Products, p.ID, apierr.ProductExists.Msg("The product %s already exists.", p.ID)); err != nil {
+		if err := store.Products.Vacant(tx, p.ID, apierr.ProductExists.Msg("The product %s already exists.", p.ID)); err != nil {
 			return nil, err
 		}
 		if err := takeCodes(tx, p, in.ProductCodes); err != nil {

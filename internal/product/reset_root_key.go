@@ -47,6 +47,6 @@ func (s *Service) doResetRootKey(ctx context.Context, c *rpc.Call, in *accountIn
 		a.RootKeys = []string{key.ID}
 		store.Accounts.Put(tx, store.AccountKey(a.ID), a)
 		tx.BumpEpoch(a.ID)
-		return &resetRootKeyOutput{a.ID, accessKey{key.ID, secret, key.Status, dateText(c.Now)}}, nil
+		return &resetRootKeyOutput{a.ID, accessKey{key.ID, secret, key.Status, rpc.TimeText(c.Now)}}, nil
 	})
 }

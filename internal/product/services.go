@@ -27,7 +27,7 @@ type serviceOutput struct{ Service serviceInfo }
 func showService(svc *store.Service) serviceInfo {
 	return serviceInfo{
 		ServiceName: svc.Name, DisplayName: svc.DisplayName, RoleName: svc.RoleName, PolicyName: svc.PolicyName,
-		CreateDate: dateText(svc.CreatedAt),
+		CreateDate: rpc.TimeText(svc.CreatedAt),
 	}
 }
 

@@ -1,8 +1,6 @@
 package product
 
 import (
-	"errors"
-
 	"github.com/opensesame-kms/opensesame/internal/access"
 	"github.com/opensesame-kms/opensesame/internal/apierr"
 	"github.com/opensesame-kms/opensesame/internal/arn"
@@ -33,7 +31,7 @@ func accountTarget(c *rpc.Call, id AccountID) ([]access.Target, error) {
 	if err == nil {
 		t[0].Account = string(id)
 	}
-	return t, absent(&t[0], err, apierr.AccountNotFound)
+	return t, t[0].Absent(err, apierr.AccountNotFound)
 }
 
 // serviceTarget is a service of the registry.
@@ -41,7 +39,7 @@ func serviceTarget(c *rpc.Call, name ServiceName) ([]access.Target, error) {
 	t := everything(c)
 	c.Resource(typeService, string(name))
 	_, err := store.Services.Get(c.View, string(name))
-	return t, absent(&t[0], err, apierr.ServiceNotFound)
+	return t, t[0].Absent(err, apierr.ServiceNotFound)
 }
 
 // productTarget is a product of the registry.
@@ -49,30 +47,7 @@ func productTarget(c *rpc.Call, id ID) ([]access.Target, error) {
 	t := everything(c)
 	c.Resource(typeProduct, string(id))
 	_, err := store.Products.Get(c.View, string(id))
-	return t, absent(&t[0], err, apierr.ProductNotFound)
-}
-
-// absent notes in the target that its thing does not exist, if that is what err
-// says. Any other error is returned.
-func absent(t *access.Target, err, missing error) error {
-	if errors.Is(err, store.ErrNotFound) {
-		t.Missing = missing
-		return nil
-	}
-	return err
-}
-
-// vacant makes the transaction compare that there is no record under the key;
-// if there is one, taken is returned.
-func vacant[T any](tx *store.Tx, coll *store.Collection[T], key string, taken error) error {
-	_, err := coll.Read(tx, key)
-	switch {
-	case err == nil:
-		return taken
-	case errors.Is(err, store.ErrNotFound):
-		return nil
-	}
-	return err
+	return t, t[0].Absent(err, apierr.ProductNotFound)
 }
 
 // breakGlass is the law against handing out a credential that could read what

@@ -49,7 +49,7 @@ func (s *Service) doCreateAccessKey(ctx context.Context, c *rpc.Call, in *Create
 	h, _ := keyHolder(c, in.UserName)
 	return rpc.Update(ctx, c, func(tx *store.Tx) (*CreateAccessKeyOutput, error) {
 		taken := fmt.Errorf("the new access key id %s is taken", id)
-		if err := vacant(tx, store.AccessKeys, id, taken); err != nil {
+		if err := store.AccessKeys.Vacant(tx, id, taken); err != nil {
 			return nil, err
 		}
 		user, err := h.change(tx, func(ids []string) ([]string, error) {
@@ -71,7 +71,7 @@ func (s *Service) doCreateAccessKey(ctx context.Context, c *rpc.Call, in *Create
 		store.AccessKeys.Put(tx, id, key)
 		c.Resource(typeAccessKey, id)
 		return &CreateAccessKeyOutput{AccessKey: NewAccessKey{
-			AccessKeyId: id, AccessKeySecret: secret, Status: key.Status, CreateDate: wireTime(key.CreatedAt),
+			AccessKeyId: id, AccessKeySecret: secret, Status: key.Status, CreateDate: rpc.TimeText(key.CreatedAt),
 		}}, nil
 	})
 }

@@ -51,7 +51,7 @@ func (s *Service) doCreatePolicy(ctx context.Context, c *rpc.Call, in *CreatePol
 	}
 	return rpc.Update(ctx, c, func(tx *store.Tx) (*CreatePolicyOutput, error) {
 		key := store.PolicyKey(p.Account, p.Name)
-		if err := vacant(tx, store.Policies, key, apierr.PolicyExists); err != nil {
+		if err := store.Policies.Vacant(tx, key, apierr.PolicyExists); err != nil {
 			return nil, err
 		}
 		if err := room(c, store.Policies, maxPolicies, apierr.PolicyLimit, always[store.Policy]); err != nil {

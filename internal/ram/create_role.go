@@ -68,7 +68,7 @@ func (s *Service) doCreateRole(ctx context.Context, c *rpc.Call, in *CreateRoleI
 	}
 	return rpc.Update(ctx, c, func(tx *store.Tx) (*CreateRoleOutput, error) {
 		key := store.RoleKey(r.Account, r.Name)
-		if err := vacant(tx, store.Roles, key, apierr.RoleExists); err != nil {
+		if err := store.Roles.Vacant(tx, key, apierr.RoleExists); err != nil {
 			return nil, err
 		}
 		if err := room(c, store.Roles, maxRoles, apierr.RoleLimit, ordinary); err != nil {

@@ -50,7 +50,7 @@ func (s *Service) createServiceLinkedRole() rpc.Op[CreateServiceLinkedRoleInput,
 			if err == nil {
 				c.Resource(typeRole, svc.RoleName)
 			}
-			if err = absent(&t, err, apierr.ServiceNotFound); err != nil {
+			if err = t.Absent(err, apierr.ServiceNotFound); err != nil {
 				return nil, err
 			}
 			return []access.Target{t}, nil
@@ -73,14 +73,14 @@ func (s *Service) doCreateServiceLinkedRole(ctx context.Context, c *rpc.Call, in
 		}
 		r := serviceLinkedRole(c, svc)
 		key := store.RoleKey(r.Account, r.Name)
-		if err := vacant(tx, store.Roles, key, apierr.RoleExists); err != nil {
+		if err := store.Roles.Vacant(tx, key, apierr.RoleExists); err != nil {
 			return nil, err
 		}
 		store.Roles.Put(tx, key, r)
 		tx.BumpEpoch(r.Account)
 		return &CreateServiceLinkedRoleOutput{Role: ServiceLinkedRole{
 			RoleName: r.Name, RoleId: r.ID, Arn: r.ARN(), Description: r.Description,
-			AssumeRolePolicyDocument: r.TrustPolicy, CreateDate: wireTime(r.CreatedAt),
+			AssumeRolePolicyDocument: r.TrustPolicy, CreateDate: rpc.TimeText(r.CreatedAt),
 			IsServiceLinkedRole: true, RolePrincipalName: r.Name + "@role." + r.Account + ".onaliyunservice.com",
 		}}, nil
 	})

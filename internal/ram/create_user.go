@@ -42,7 +42,7 @@ func (s *Service) doCreateUser(ctx context.Context, c *rpc.Call, in *CreateUserI
 	}
 	return rpc.Update(ctx, c, func(tx *store.Tx) (*CreateUserOutput, error) {
 		key := store.UserKey(u.Account, u.Name)
-		if err := vacant(tx, store.Users, key, apierr.UserExists); err != nil {
+		if err := store.Users.Vacant(tx, key, apierr.UserExists); err != nil {
 			return nil, err
 		}
 		if err := room(c, store.Users, maxUsers, apierr.UserLimit, always[store.User]); err != nil {

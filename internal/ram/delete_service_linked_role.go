@@ -43,7 +43,7 @@ func deleteServiceLinkedRoleTargets(c *rpc.Call, in *DeleteServiceLinkedRoleInpu
 	r, err := store.Roles.Get(c.View, store.RoleKey(c.Account(), name))
 	switch {
 	case err != nil:
-		err = absent(&t, err, apierr.RoleNotFound)
+		err = t.Absent(err, apierr.RoleNotFound)
 	case r.Service == "":
 		name, t.Missing = r.Name, apierr.NotServiceLinked
 	default:

@@ -59,7 +59,7 @@ func customPolicyOutput(c *rpc.Call, name string) (*GetPolicyOutput, error) {
 		return nil, err
 	}
 	out := &GetPolicyOutput{Policy: showPolicy(p), DefaultPolicyVersion: showVersion(p, p.DefaultVersion())}
-	out.Policy.UpdateDate = wireTime(p.UpdatedAt)
+	out.Policy.UpdateDate = rpc.TimeText(p.UpdatedAt)
 	return out, nil
 }
 

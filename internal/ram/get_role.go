@@ -34,6 +34,6 @@ func (s *Service) doGetRole(_ context.Context, c *rpc.Call, in *GetRoleInput) (*
 		return nil, err
 	}
 	out := showRole(r)
-	out.UpdateDate = wireTime(r.UpdatedAt)
+	out.UpdateDate = rpc.TimeText(r.UpdatedAt)
 	return &GetRoleOutput{Role: out}, nil
 }

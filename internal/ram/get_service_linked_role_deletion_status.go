@@ -76,7 +76,7 @@ func (s *Service) getServiceLinkedRoleDeletionStatus() rpc.Op[GetServiceLinkedRo
 				// The service that was judged is the one in the id.
 				err = store.ErrNotFound
 			}
-			err = absent(&t, err, apierr.DeletionTaskNotFound)
+			err = t.Absent(err, apierr.DeletionTaskNotFound)
 			return []access.Target{t}, err
 		},
 		Func: s.doGetServiceLinkedRoleDeletionStatus,

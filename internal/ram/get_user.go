@@ -34,6 +34,6 @@ func (s *Service) doGetUser(_ context.Context, c *rpc.Call, in *GetUserInput) (*
 		return nil, err
 	}
 	out := showUser(u)
-	out.UpdateDate, out.LastLoginDate = wireTime(u.UpdatedAt), new(string)
+	out.UpdateDate, out.LastLoginDate = rpc.TimeText(u.UpdatedAt), new(string)
 	return &GetUserOutput{User: out}, nil
 }

@@ -52,7 +52,7 @@ func (s *Service) doListAccessKeys(_ context.Context, c *rpc.Call, in *ListAcces
 			return nil, fmt.Errorf("access key %s: %w", id, err)
 		}
 		out.AccessKeys.AccessKey = append(out.AccessKeys.AccessKey, AccessKey{
-			AccessKeyId: key.ID, Status: key.Status, CreateDate: wireTime(key.CreatedAt),
+			AccessKeyId: key.ID, Status: key.Status, CreateDate: rpc.TimeText(key.CreatedAt),
 		})
 	}
 	return out, nil

@@ -45,14 +45,14 @@ const systemOwner = "system"
 func showPolicy(p *store.Policy) Policy {
 	return Policy{
 		PolicyName: p.Name, PolicyType: store.PolicyCustom, Description: p.Description,
-		DefaultVersion: p.Default, CreateDate: wireTime(p.CreatedAt),
+		DefaultVersion: p.Default, CreateDate: rpc.TimeText(p.CreatedAt),
 	}
 }
 
 func showVersion(p *store.Policy, v *store.PolicyVersion) PolicyVersion {
 	return PolicyVersion{
 		VersionId: v.ID, IsDefaultVersion: v.ID == p.Default,
-		PolicyDocument: v.Document, CreateDate: wireTime(v.CreatedAt),
+		PolicyDocument: v.Document, CreateDate: rpc.TimeText(v.CreatedAt),
 	}
 }
 
@@ -75,7 +75,7 @@ func policyTarget(c *rpc.Call, typ, name string) (access.Target, error) {
 		t.Resources = []arn.ARN{arn.RAM(systemOwner, t.Resources[0].Resource)}
 		_, _, err = systemPolicy(c.View, name)
 	}
-	err = absent(&t, err, apierr.PolicyNotFound)
+	err = t.Absent(err, apierr.PolicyNotFound)
 	return t, err
 }
 

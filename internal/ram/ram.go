@@ -12,9 +12,6 @@
 package ram
 
 import (
-	"errors"
-	"time"
-
 	"github.com/opensesame-kms/opensesame/internal/access"
 	"github.com/opensesame-kms/opensesame/internal/arn"
 	"github.com/opensesame-kms/opensesame/internal/keyring"
@@ -49,9 +46,6 @@ const (
 	typeAccessKey = "ACS::RAM::AccessKey"
 )
 
-// wireTime writes a time as the API does: UTC, to the second.
-func wireTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
-
 // ownTarget is the request's action on a thing of the caller's account.
 func ownTarget(c *rpc.Call, resource string) access.Target {
 	return access.Target{
@@ -59,30 +53,6 @@ func ownTarget(c *rpc.Call, resource string) access.Target {
 		Resources: []arn.ARN{arn.RAM(c.Account(), resource)},
 		Account:   c.Account(),
 	}
-}
-
-// absent notes in the target that its thing does not exist, if that is what err
-// says. Any other error is returned: an unreadable record must not pass for an
-// absent one.
-func absent(t *access.Target, err, missing error) error {
-	if errors.Is(err, store.ErrNotFound) {
-		t.Missing = missing
-		return nil
-	}
-	return err
-}
-
-// vacant makes the transaction compare that there is no record under the key;
-// if there is one, taken is returned.
-func vacant[T any](tx *store.Tx, coll *store.Collection[T], key string, taken error) error {
-	_, err := coll.Read(tx, key)
-	switch {
-	case err == nil:
-		return taken
-	case errors.Is(err, store.ErrNotFound):
-		return nil
-	}
-	return err
 }
 
 // room refuses with full if the account already has max records that count.

@@ -22,7 +22,7 @@ type Role struct {
 func showRole(r *store.Role) Role {
 	return Role{
 		RoleId: r.ID, RoleName: r.Name, Arn: r.ARN(), Description: r.Description,
-		AssumeRolePolicyDocument: r.TrustPolicy, MaxSessionDuration: r.MaxSession, CreateDate: wireTime(r.CreatedAt),
+		AssumeRolePolicyDocument: r.TrustPolicy, MaxSessionDuration: r.MaxSession, CreateDate: rpc.TimeText(r.CreatedAt),
 	}
 }
 
@@ -37,7 +37,7 @@ func roleTarget(c *rpc.Call, name string) (access.Target, []store.Attachment, er
 	if err != nil {
 		c.Resource(typeRole, name)
 		t := ownTarget(c, "role/"+name)
-		err = absent(&t, err, apierr.RoleNotFound)
+		err = t.Absent(err, apierr.RoleNotFound)
 		return t, nil, err
 	}
 	// As the request has it: the spelling it was made with would tell those who

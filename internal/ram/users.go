@@ -25,7 +25,7 @@ type User struct {
 func showUser(u *store.User) User {
 	return User{
 		UserId: u.ID, UserName: u.Name, DisplayName: u.DisplayName, MobilePhone: u.MobilePhone,
-		Email: u.Email, Comments: u.Comments, CreateDate: wireTime(u.CreatedAt),
+		Email: u.Email, Comments: u.Comments, CreateDate: rpc.TimeText(u.CreatedAt),
 	}
 }
 
@@ -39,7 +39,7 @@ func userTarget(c *rpc.Call, name string) (access.Target, []store.Attachment, er
 	t := ownTarget(c, "user/"+name)
 	u, err := store.Users.Get(c.View, store.UserKey(c.Account(), name))
 	if err != nil {
-		err = absent(&t, err, apierr.UserNotFound)
+		err = t.Absent(err, apierr.UserNotFound)
 		return t, nil, err
 	}
 	return t, u.Policies, nil

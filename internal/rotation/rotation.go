@@ -14,7 +14,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
 	"github.com/opensesame-kms/opensesame/internal/access"
 	"github.com/opensesame-kms/opensesame/internal/apierr"
@@ -69,15 +68,8 @@ type rotationItem struct {
 func item(kind string, r *store.KeyRotation) rotationItem {
 	return rotationItem{
 		Kind: kind, RotationId: r.ID, State: r.State, Phase: r.Phase, Done: r.Done, Total: r.Total, Failed: r.Failed,
-		FailedRecords: r.FailedKeys, KeptKeys: r.Kept, Note: r.Note, StartDate: dateText(r.StartedAt), FinishDate: dateText(r.FinishedAt),
+		FailedRecords: r.FailedKeys, KeptKeys: r.Kept, Note: r.Note, StartDate: rpc.TimeText(r.StartedAt), FinishDate: rpc.TimeText(r.FinishedAt),
 	}
-}
-
-func dateText(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format("2006-01-02T15:04:05Z")
 }
 
 type startOutput struct{ Rotation rotationItem }
@@ -217,7 +209,7 @@ func (s *Service) doDescribe(_ context.Context, c *rpc.Call, _ *describeInput) (
 	names := keyNames(c.View)
 	for _, p := range keyring.Purposes() {
 		version, created, _ := s.Ring.Current(p)
-		k := ringKeyInfo{Purpose: string(p), Version: int(version), CreateDate: dateText(created)}
+		k := ringKeyInfo{Purpose: string(p), Version: int(version), CreateDate: rpc.TimeText(created)}
 		k.OlderVersions = keyring.Before(names, p, version)
 		out.Keyring.Key = append(out.Keyring.Key, k)
 	}

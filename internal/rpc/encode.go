@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/opensesame-kms/opensesame/internal/mask"
 )
@@ -124,6 +125,15 @@ func appendValue(dst []byte, v reflect.Value, reveal bool) []byte {
 	dst = append(dst, '{')
 	dst = appendFields(dst, v, false, reveal)
 	return append(dst, '}')
+}
+
+// TimeText is a time as answers write it: UTC, to the second; empty for the
+// zero time.
+func TimeText(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02T15:04:05Z")
 }
 
 // appendString writes s as a JSON string. Texts of printable ASCII without

@@ -52,7 +52,7 @@ func (s *Service) doDelete(ctx context.Context, c *rpc.Call, in *deleteSecretInp
 			return nil, err
 		}
 		if in.Force {
-			return &deleteSecretOutput{sec.Name, timeText(c.Now)}, purge(tx, recordKey, sec)
+			return &deleteSecretOutput{sec.Name, rpc.TimeText(c.Now)}, purge(tx, recordKey, sec)
 		}
 		if sec.Pending() {
 			return nil, apierr.InDeleteWindow.Msg(pendingWrite)
@@ -60,7 +60,7 @@ func (s *Service) doDelete(ctx context.Context, c *rpc.Call, in *deleteSecretInp
 		sec.PlannedDeleteAt = c.Now.Add(time.Duration(in.Window) * 24 * time.Hour)
 		sec.UpdatedAt = c.Now
 		store.Secrets.Put(tx, recordKey, sec)
-		return &deleteSecretOutput{sec.Name, timeText(sec.PlannedDeleteAt)}, nil
+		return &deleteSecretOutput{sec.Name, rpc.TimeText(sec.PlannedDeleteAt)}, nil
 	})
 }
 

@@ -65,8 +65,8 @@ func describeAnswer(sec *store.Secret, tags bool) *describeSecretOutput {
 	out := &describeSecretOutput{
 		Arn:        arn.Secret(sec.Region, sec.Account, sec.Name).String(),
 		SecretName: sec.Name, SecretType: sec.Type, Description: sec.Description,
-		CreateTime: timeText(sec.CreatedAt), UpdateTime: timeText(sec.UpdatedAt),
-		PlannedDeleteTime: timeText(sec.PlannedDeleteAt), AutomaticRotation: "Disabled",
+		CreateTime: rpc.TimeText(sec.CreatedAt), UpdateTime: rpc.TimeText(sec.UpdatedAt),
+		PlannedDeleteTime: rpc.TimeText(sec.PlannedDeleteAt), AutomaticRotation: "Disabled",
 		OwingService: owningService(sec), HostingMode: hostingMode(sec), Creator: sec.Creator,
 	}
 	if sec.Owner != nil {

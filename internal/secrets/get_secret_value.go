@@ -63,7 +63,7 @@ func (s *Service) doGetValue(_ context.Context, c *rpc.Call, in *getSecretValueI
 	c.Record.VersionID, c.Record.Stages = v.ID, v.Stages
 	return &getSecretValueOutput{
 		SecretName: sec.Name, VersionId: v.ID, SecretData: value, SecretDataType: v.DataType, SecretType: sec.Type,
-		CreateTime: timeText(v.CreatedAt), VersionStages: versionStages{v.Stages},
+		CreateTime: rpc.TimeText(v.CreatedAt), VersionStages: versionStages{v.Stages},
 	}, nil
 }
 

@@ -55,7 +55,7 @@ func listVersions(sec *store.Secret, in *listVersionsInput) *listVersionsOutput 
 	}
 	out := &listVersionsOutput{SecretName: sec.Name, PageNumber: in.PageNumber, PageSize: in.PageSize, TotalCount: len(found)}
 	for _, v := range page(found, in.PageNumber, in.PageSize) {
-		out.VersionIds.VersionId = append(out.VersionIds.VersionId, versionItem{v.ID, timeText(v.CreatedAt), versionStages{v.Stages}})
+		out.VersionIds.VersionId = append(out.VersionIds.VersionId, versionItem{v.ID, rpc.TimeText(v.CreatedAt), versionStages{v.Stages}})
 	}
 	return out
 }

@@ -15,7 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/opensesame-kms/opensesame/internal/access"
 	"github.com/opensesame-kms/opensesame/internal/apierr"
@@ -44,16 +43,6 @@ const (
 	stageCurrent  = "ACSCurrent"
 	stagePrevious = "ACSPrevious"
 )
-
-// timeFormat is how the API writes times: UTC, to the second.
-const timeFormat = "2006-01-02T15:04:05Z"
-
-func timeText(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format(timeFormat)
-}
 
 // describe is the action that permits seeing where a default secret is managed.
 const describe = "kms:DescribeSecret"

@@ -197,6 +197,19 @@ func (c *Collection[T]) Read(tx *Tx, key string) (*T, error) {
 	return c.unmarshal(body)
 }
 
+// Vacant makes the commit compare that there is no record of that key; if there
+// is one, taken is returned.
+func (c *Collection[T]) Vacant(tx *Tx, key string, taken error) error {
+	_, err := c.Read(tx, key)
+	switch {
+	case err == nil:
+		return taken
+	case errors.Is(err, ErrNotFound):
+		return nil
+	}
+	return err
+}
+
 // Put stages the record; it is encoded at once, later changes to rec have no
 // effect. It compares nothing by itself: Read first, unless the record may be
 // overwritten whatever it holds. A key that does not fit the collection's shape

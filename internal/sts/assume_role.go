@@ -169,7 +169,7 @@ func (s *Service) doAssumeRole(_ context.Context, c *rpc.Call, in *AssumeRoleInp
 		},
 		Credentials: Credentials{
 			AccessKeyId: session.AccessKeyID, AccessKeySecret: session.Secret,
-			SecurityToken: token, Expiration: wireTime(session.Expiry),
+			SecurityToken: token, Expiration: rpc.TimeText(session.Expiry),
 		},
 		SourceIdentity: session.SourceIdentity,
 	}, nil

@@ -9,8 +9,6 @@
 package sts
 
 import (
-	"time"
-
 	"github.com/opensesame-kms/opensesame/internal/keyring"
 )
 
@@ -20,7 +18,3 @@ type Service struct {
 	// Ring seals security tokens.
 	Ring *keyring.Ring
 }
-
-// wireTime writes a time as the API does: UTC, to the second. Clients parse the
-// expiry of credentials in exactly this form.
-func wireTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
